@@ -1,0 +1,1 @@
+"""Pure tensor-to-tensor functions: geometry, colour, resize and image-quality formulas."""

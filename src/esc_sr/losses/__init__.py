@@ -1,0 +1,1 @@
+"""Training losses: modules mapping `(sr, gt)` to a scalar."""

@@ -1,0 +1,1 @@
+"""Image-quality metrics as torchmetrics classes over `esc_sr.functional`."""

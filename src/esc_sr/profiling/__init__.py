@@ -1,0 +1,1 @@
+"""Measure latency, memory, multiply-adds and parameters; print nothing."""

@@ -1,0 +1,1 @@
+"""Lightning training: the module and its callbacks. Knows no concrete network."""
