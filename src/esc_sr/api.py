@@ -1,0 +1,50 @@
+"""The Python API: networks by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from esc_sr.config import compose_config, conf_dir, instantiate
+from esc_sr.errors import InputError
+
+if TYPE_CHECKING:
+    from esc_sr.models.esc import ESCBase
+
+
+def list_models() -> list[str]:
+    """Return the names that `create_model` knows: the files of `conf/model`.
+
+    Example:
+        >>> "esc_lt" in list_models()
+        True
+    """
+    return sorted(path.stem for path in (conf_dir() / "model").glob("esc*.yaml"))
+
+
+def create_model(
+    name: str, *, scale: int = 4, attention: str = "sdpa", **overrides: Any
+) -> ESCBase:
+    """Create a network with fresh weights, in eval mode.
+
+    Args:
+        name: A name of `list_models()`, e.g. "esc", "esc_lt", "esc_fp".
+        scale: Super-resolution factor.
+        attention: A name of `conf/attention`, e.g. "eager", "sdpa", "conv_attn".
+        overrides: Further arguments of the network's constructor, e.g. `window_size=16`.
+
+    Returns:
+        A network mapping `(B, 3, H, W)` in [0, 1] to `(B, 3, s·H, s·W)`, not clamped.
+
+    Raises:
+        InputError: An unknown name, argument or value.
+
+    Example:
+        >>> network = create_model("esc_lt", scale=2)
+        >>> sum(parameter.numel() for parameter in network.parameters())
+        603600
+    """
+    if name not in list_models():
+        raise InputError(f"unknown model '{name}'; choose one of: {', '.join(list_models())}")
+    composed = compose_config("train", [f"model={name}", f"attention={attention}"])
+    composed.scale = scale
+    return instantiate(composed.model, **overrides).eval()

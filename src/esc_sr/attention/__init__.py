@@ -1,0 +1,44 @@
+"""The seam: how `softmax(q kᵀ · scale + bias) v` is computed, chosen by `attention=`.
+
+A new kernel is one file here (a frozen dataclass of its settings with `interface.Kernel`'s call,
+and `attention()`, what its name stands for) and one YAML in `conf/attention/`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from esc_sr.attention.interface import SelfAttention
+from esc_sr.errors import InputError
+
+__all__ = ["SelfAttention", "attention_by_name", "attention_names"]
+
+_NOT_KERNELS = {"interface", "bias"}
+
+
+def attention_names() -> list[str]:
+    """Return the names that `attention_by_name` knows, one per kernel file of this package."""
+    modules = {module.name for module in pkgutil.iter_modules(__path__)}
+    return [*sorted(modules - _NOT_KERNELS), "conv_attn"]
+
+
+def attention_by_name(name: str) -> SelfAttention | None:
+    """Return what `attention=NAME` stands for.
+
+    Args:
+        name: A name of `attention_names()`.
+
+    Returns:
+        The bias and kernel, or None for `conv_attn`: no self-attention at all.
+
+    Raises:
+        InputError: There is no such name.
+    """
+    if name == "conv_attn":
+        return None
+    if name not in attention_names():
+        raise InputError(
+            f"unknown attention '{name}'; choose one of: {', '.join(attention_names())}"
+        )
+    return importlib.import_module(f"esc_sr.attention.{name}").attention()

@@ -1,0 +1,81 @@
+"""FlexAttention: the bias is read from the table inside a compiled kernel, nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
+
+from esc_sr.attention.bias import TableBias
+from esc_sr.attention.interface import BoundBias, SelfAttention, validate_inputs
+from esc_sr.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlexKernel:
+    """Attend with FlexAttention; training needs CUDA and Triton.
+
+    Args:
+        compile: Compile the kernel at the first call. Without it PyTorch computes the same values
+            through the full score matrix: only for looking into it.
+    """
+
+    compile: bool = True
+    name: ClassVar[str] = "flex"
+    biases: ClassVar[frozenset[str]] = frozenset({"table", "axial", "fourier"})
+
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, *, bias: BoundBias, softmax_scale: float
+    ) -> Tensor:
+        """Attend within windows; see `interface.Kernel`.
+
+        Raises:
+            InputError: A gradient is needed on a CPU (FlexAttention has no backward there) or
+                under deterministic algorithms (the table's gradient is summed by atomics), or a
+                head has fewer than 16 channels on CUDA.
+        """
+        validate_inputs(q, k, v, bias)
+        needs_grad = torch.is_grad_enabled() and (
+            bias.requires_grad or q.requires_grad or k.requires_grad or v.requires_grad
+        )
+        if needs_grad and q.device.type == "cpu":
+            raise InputError(
+                "attention=flex cannot train on a CPU: FlexAttention has no backward there; "
+                "choose attention=sdpa or attention=eager, or train on a CUDA device"
+            )
+        if needs_grad and torch.are_deterministic_algorithms_enabled():
+            raise InputError(
+                "attention=flex cannot train with trainer.deterministic=true: the gradient of its "
+                "bias table is summed in no fixed order; choose attention=sdpa"
+            )
+        if q.is_cuda and q.shape[-1] < 16:
+            raise InputError(
+                f"attention=flex needs at least 16 channels a head on CUDA, got {q.shape[-1]}; "
+                "use fewer heads (model.num_heads) or attention=sdpa"
+            )
+        # TF32 has slipped into float32 inputs in some versions; the CPU kernel knows no options.
+        options = {"FLOAT32_PRECISION": "'ieee'"} if q.is_cuda else None
+        attend = _compiled_flex_attention() if self.compile else flex_attention
+        return attend(
+            q,
+            k,
+            v,
+            score_mod=bias.score_mod(),
+            scale=softmax_scale,
+            kernel_options=options,
+        )
+
+
+@cache
+def _compiled_flex_attention() -> Callable[..., Any]:
+    return torch.compile(flex_attention, dynamic=False)
+
+
+def attention() -> SelfAttention:
+    """Return what `attention=flex` stands for."""
+    return SelfAttention(bias=TableBias(), kernel=FlexKernel())

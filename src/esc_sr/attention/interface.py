@@ -1,0 +1,133 @@
+"""The attention seam: a bias (what is added to the scores) and a kernel (who computes it).
+
+Shape legend, used by every file of this package:
+
+    B·nW   windows of all images of the batch      heads  attention heads
+    N      tokens of a window, wh·ww               d      channels of a head
+
+    q, k, v, out   (B·nW, heads, N, d)
+    dense bias     (heads, N, N), query before key
+
+A *bias* owns the parameters and says how they become a score. A *kernel* is a pure function of
+q, k, v and a bound bias; kernels differ from `eager` by rounding only, and one that cannot honour
+a call refuses it by name instead of falling back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+from esc_sr.errors import InputError
+
+ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+class BoundBias(Protocol):
+    """A bias together with the current values of its parameters, made anew in each forward.
+
+    Nothing keeps it, so copies of a network, reloaded weights and moved devices cannot go stale.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def window_size(self) -> tuple[int, int]:
+        """(height, width) of the window in feature pixels."""
+        ...
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether any parameter of the bias is trained."""
+        ...
+
+    def dense(self) -> Tensor:
+        """Materialise the bias, `(heads, N, N)`, query before key."""
+        ...
+
+    def score_mod(self) -> ScoreMod:
+        """Return `(score, batch, head, q_idx, kv_idx) -> score` for FlexAttention."""
+        ...
+
+
+class Bias(Protocol):
+    """A kind of relative position bias and its settings; holds no tensors."""
+
+    kind: ClassVar[str]
+
+    def initial(self, num_heads: int, window_size: tuple[int, int]) -> dict[str, Tensor]:
+        """Return fresh parameters by the names they get in the state dict."""
+        ...
+
+    def bind(self, parameters: Mapping[str, Tensor], window_size: tuple[int, int]) -> BoundBias:
+        """Return the bias with these parameter values."""
+        ...
+
+
+class Kernel(Protocol):
+    """Computes `softmax(q kᵀ · softmax_scale + bias) v`; holds settings only."""
+
+    name: ClassVar[str]
+    biases: ClassVar[frozenset[str]]
+
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, *, bias: BoundBias, softmax_scale: float
+    ) -> Tensor:
+        """Attend within windows.
+
+        Args:
+            q: `(B·nW, heads, N, d)`.
+            k: `(B·nW, heads, N, d)`.
+            v: `(B·nW, heads, N, d)`.
+            bias: The bound bias.
+            softmax_scale: Factor of q kᵀ before the bias is added.
+
+        Returns:
+            `(B·nW, heads, N, d)` in the dtype of v.
+
+        Raises:
+            InputError: The kernel cannot honour this call; the message names a remedy.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfAttention:
+    """What `attention=` chooses: a kind of bias and the kernel that computes with it.
+
+    Args:
+        bias: Kind of relative position bias; part of the network's mathematics.
+        kernel: Who computes; changes nothing but rounding and speed.
+
+    Raises:
+        InputError: The kernel cannot carry this kind of bias.
+    """
+
+    bias: Bias
+    kernel: Kernel
+
+    def __post_init__(self) -> None:
+        if self.bias.kind not in self.kernel.biases:
+            raise InputError(
+                f"attention kernel '{self.kernel.name}' cannot carry the bias '{self.bias.kind}'; "
+                f"it carries: {', '.join(sorted(self.kernel.biases))}"
+            )
+
+
+def validate_inputs(q: Tensor, k: Tensor, v: Tensor, bias: BoundBias) -> None:
+    """Check the shapes of a kernel's call.
+
+    Raises:
+        ValueError: q, k and v differ, or do not hold whole windows.
+    """
+    if not q.shape == k.shape == v.shape or q.ndim != 4:
+        raise ValueError(
+            "q, k and v must share one (windows, heads, N, d) shape, got "
+            f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+        )
+    height, width = bias.window_size
+    if q.shape[2] != height * width:
+        raise ValueError(f"got {q.shape[2]} tokens for a {height}×{width} window")

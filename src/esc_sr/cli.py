@@ -1,0 +1,61 @@
+"""The command line: a table of commands, each loaded only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from esc_sr import __version__
+
+# name: (module with a `main()`, what it does)
+COMMANDS = {
+    "train": ("esc_sr.tasks.train", "train a network, or a whole sweep with -m"),
+    "evaluate": ("esc_sr.tasks.evaluate", "measure PSNR and SSIM on benchmark sets"),
+    "prepare": ("esc_sr.tasks.prepare", "cut a data set into sub-images for fast training"),
+}
+
+USAGE = f"""\
+esc-sr {__version__}: efficient image super-resolution
+
+usage: esc-sr COMMAND [key=value ...]
+
+commands:
+{{commands}}
+
+examples:
+  esc-sr train experiment=quickstart          two minutes on two CPU cores, nothing to download
+  esc-sr train experiment=quickstart attention=eager
+  esc-sr train -m attention=eager,sdpa,conv_attn experiment=quickstart
+  esc-sr evaluate checkpoint=best.ckpt sets=[Set5] scale=4
+
+`esc-sr COMMAND --help` explains a command; `esc-sr COMMAND --cfg job` prints its configuration.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run `esc-sr`.
+
+    Args:
+        argv: Arguments after the program's name; None: those of the process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS)) + 2
+        lines = (f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items())
+        sys.stdout.write(USAGE.format(commands="\n".join(lines)))
+        return
+    if arguments[0] in ("-V", "--version"):
+        sys.stdout.write(f"{__version__}\n")
+        return
+    command, *rest = arguments
+    if command not in COMMANDS:
+        sys.stderr.write(
+            f"esc-sr: error: unknown command '{command}'; choose one of: {', '.join(COMMANDS)}\n"
+        )
+        sys.exit(2)
+    # Hydra's parser wants its flag before the overrides; people write it anywhere.
+    rest.sort(key=lambda argument: argument not in ("-m", "--multirun"))
+    # Hydra reads the process's arguments, and Lightning starts further processes from them.
+    sys.argv = [sys.argv[0], *rest]
+    importlib.import_module(COMMANDS[command][0]).main()

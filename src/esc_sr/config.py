@@ -1,0 +1,162 @@
+"""The only reader of `conf/`: find it, compose it, build from it, run a command with it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esc_sr.errors import InputError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def conf_dir() -> Path:
+    """Return the absolute path of `conf/`: the installed wheel's, else the repository's.
+
+    Raises:
+        FileNotFoundError: The installation is broken.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no conf/ beside {package}; reinstall esc-sr")
+
+
+def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a primary configuration as the command line would.
+
+    Args:
+        config_name: A YAML at the top of `conf/`, e.g. "train".
+        overrides: As on the command line, e.g. `["model=esc_lt", "scale=2"]`.
+
+    Returns:
+        The composed configuration, interpolations unresolved.
+
+    Raises:
+        InputError: An override names an unknown key or choice.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    try:
+        with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            return compose(config_name, overrides=list(overrides))
+    except HydraException as error:
+        raise InputError(_explain(error, config_name)) from error
+
+
+def instantiate(node: Any, **kwargs: Any) -> Any:
+    """Build what a `_target_` node describes; constructors get plain Python values.
+
+    Args:
+        node: A node of a composed configuration.
+        kwargs: Further arguments of the constructor.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputError: The constructor refused the values, or does not know one of the keys.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate as hydra_instantiate
+
+    try:
+        return hydra_instantiate(node, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError):
+            raise cause from error
+        if isinstance(cause, TypeError) and "argument" in str(cause):
+            raise InputError(_squeeze(str(error))) from error
+        raise
+
+
+def hydra_main(config_name: str, task: Callable[[DictConfig], Any]) -> None:
+    """Run a command: compose `conf/<config_name>.yaml` with `sys.argv` and hand it to `task`.
+
+    What is the user's to mend is told in one line on standard error, with exit status 1. Set
+    `HYDRA_FULL_ERROR=1` to see tracebacks instead.
+
+    Args:
+        config_name: A YAML at the top of `conf/`.
+        task: Called with the composed configuration, once for each job of a multirun.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Else Hydra itself would print several lines and leave; the errors are told below.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+    def job(config: DictConfig) -> Any:
+        OmegaConf.set_readonly(config, True)
+        try:
+            return task(config)
+        except (InputError, OmegaConfBaseException) as error:
+            if wants_traceback:
+                raise
+            _leave(_explain(error, config_name))
+
+    main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
+    try:
+        main(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        _leave(_explain(error, config_name))
+
+
+def _leave(message: str) -> None:
+    sys.stderr.write(f"esc-sr: error: {message}\n")
+    sys.exit(1)
+
+
+def _explain(error: BaseException, config_name: str) -> str:
+    """Say in one line which key or choice is wrong and what would be right."""
+    text = str(error)
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown and "is not in struct" in f"{text} {error.__cause__}":
+        key = unknown.group(1)
+        known = set(_known_keys(config_name))
+        close = difflib.get_close_matches(key, sorted(known - {key}), n=1, cutoff=0.6)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        if key in known:
+            hint = "it belongs to a choice of another group than the ones made here; "
+        return (
+            f"unknown key '{key}'; {hint}"
+            f"`esc-sr {config_name} --cfg job` lists every key, and +{key}=... adds a new one"
+        )
+    missing = re.search(r"Missing mandatory value: (\S+)", text)
+    if missing:
+        key = getattr(error, "full_key", None) or missing.group(1)
+        return f"'{key}' has no default: give it on the command line, {key}=VALUE"
+    return _squeeze(text)
+
+
+def _known_keys(config_name: str) -> Iterator[str]:
+    from omegaconf import DictConfig
+
+    def walk(node: DictConfig, prefix: str) -> Iterator[str]:
+        for key in node:
+            yield f"{prefix}{key}"
+            child = node._get_node(key)
+            if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+                yield from walk(child, f"{prefix}{key}.")
+
+    yield from walk(compose_config(config_name), "")
+
+
+def _squeeze(text: str) -> str:
+    """Put a message of several lines onto one."""
+    lines = [line.strip() for line in text.splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith("object_type"))

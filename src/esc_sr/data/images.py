@@ -1,0 +1,212 @@
+"""Image files to uint8 RGB tensors and back."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from esc_sr.errors import InputError
+from esc_sr.files import replacing
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class UnreadableImageError(InputError):
+    """An image file that cannot be decoded: truncated, corrupt, empty or not an image."""
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """List the image files directly inside a folder, by extension and whatever its case.
+
+    Hidden files are left out: among them are the temporary ones of `write_image`.
+
+    Args:
+        folder: An existing folder; `~` expands.
+
+    Returns:
+        Paths sorted by name.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"no such folder: {folder}; check the path")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+    )
+
+
+def read_image(path: str | Path) -> Tensor:
+    """Read an image file, upright as its EXIF orientation says.
+
+    Args:
+        path: A file of any format that Pillow reads; `~` expands.
+
+    Returns:
+        `(3, H, W)` uint8 RGB in 0..255. Grey and palette images become RGB, 16-bit ones 8-bit,
+        transparency is dropped.
+
+    Raises:
+        UnreadableImageError: No such file, not an image, truncated or corrupt, or larger than
+            Pillow's limit against decompression bombs.
+    """
+    path = Path(path).expanduser()
+    try:
+        with path.open("rb") as file:
+            return decode_image(file, str(path))
+    except OSError as error:
+        raise UnreadableImageError(
+            f"cannot read image {path}: {error.strerror or error}; check the path"
+        ) from error
+
+
+def decode_image(source: bytes | BinaryIO, name: str) -> Tensor:
+    """Decode an image held in memory or in an open file.
+
+    Args:
+        source: The encoded image.
+        name: What messages call it.
+
+    Returns:
+        `(3, H, W)` uint8 RGB in 0..255.
+
+    Raises:
+        UnreadableImageError: As `read_image`.
+    """
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with warnings.catch_warnings():
+            # Above half its limit Pillow only warns; metadata that is off is no reason to stop.
+            warnings.simplefilter("ignore")
+            with Image.open(stream) as image:
+                return _to_tensor(_to_rgb(ImageOps.exif_transpose(image)))
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(
+            f"image {name} is larger than Pillow's safety limit "
+            f"({2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels); cut it into parts first"
+        ) from error
+    # Broken files raise nearly anything in Pillow's parsers: struct.error, IndexError, ...
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "not an image, or empty"
+        raise UnreadableImageError(
+            f"cannot read image {name}: {reason}; replace or delete the file"
+        ) from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Return height and width of an image, upright, from its header alone.
+
+    Args:
+        path: An image file; `~` expands.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        UnreadableImageError: The header cannot be read.
+    """
+    path = Path(path).expanduser()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                width, height = image.size
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    # As in `decode_image`.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "not an image, or empty"
+        raise UnreadableImageError(
+            f"cannot read image {path}: {reason}; replace or delete the file"
+        ) from error
+    return (width, height) if turned else (height, width)
+
+
+def write_image(path: str | Path, image: Tensor) -> None:
+    """Write an image; the file appears complete or not at all.
+
+    Args:
+        path: Target; its extension chooses the format. Missing folders are made; `~` expands.
+        image: `(3, H, W)` uint8 RGB in 0..255.
+
+    Raises:
+        InputError: Unknown extension, or the file cannot be written.
+        ValueError: `image` is not `(3, H, W)` uint8.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in EXTENSIONS:
+        raise InputError(f"cannot write {path}: unknown extension; use one of {list(EXTENSIONS)}")
+    image_format = Image.registered_extensions()[path.suffix.lower()]
+    replace_file(path, encode_image(image, image_format))
+
+
+def encode_image(image: Tensor, image_format: str = "PNG") -> bytes:
+    """Encode an image, losslessly wherever the format can.
+
+    Args:
+        image: `(3, H, W)` uint8 RGB in 0..255.
+        image_format: Pillow's name of the format.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: `image` is not `(3, H, W)` uint8.
+    """
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"expected (3, H, W) uint8, got {tuple(image.shape)} {image.dtype}")
+    options: dict[str, object] = {
+        "JPEG": {"quality": 95, "subsampling": 0},
+        "WEBP": {"lossless": True},
+        "PNG": {"compress_level": 3},  # twice as fast as the default for a few percent of size
+    }.get(image_format, {})
+    buffer = io.BytesIO()
+    pixels = image.cpu().permute(1, 2, 0).contiguous().numpy()
+    Image.fromarray(pixels).save(buffer, format=image_format, **options)
+    return buffer.getvalue()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it: a kill never leaves half a file.
+
+    Args:
+        path: Target; missing folders are made.
+        content: What it shall hold.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        # Pillow clips 16-bit grey to 255 instead of scaling it.
+        grey = np.asarray(image, dtype=np.float64)
+        if image.mode != "F":
+            grey = grey / 257
+        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _to_tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,184 @@
+"""Where encoded images lie: a folder of files or an LMDB; and a cache before either."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from esc_sr.data.images import (
+    UnreadableImageError,
+    decode_image,
+    image_size,
+    list_images,
+    read_image,
+)
+from esc_sr.errors import InputError, require_extra
+
+LMDB_INDEX = "meta_info.txt"
+
+
+class ImageSource(Protocol):
+    """Named images that can be decoded one by one."""
+
+    names: list[str]
+
+    def read(self, name: str) -> Tensor:
+        """Decode an image to `(3, H, W)` uint8."""
+        ...
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Return height and width in pixels without decoding."""
+        ...
+
+    def where(self, name: str) -> str:
+        """Say where the image lies, for messages."""
+        ...
+
+
+class FolderImages:
+    """The image files of a folder.
+
+    Args:
+        folder: An existing folder.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names = [path.name for path in list_images(folder)]
+
+    def read(self, name: str) -> Tensor:
+        """Decode an image to `(3, H, W)` uint8."""
+        return read_image(self.folder / name)
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Return height and width from the header."""
+        return image_size(self.folder / name)
+
+    def where(self, name: str) -> str:
+        """Return the path."""
+        return str(self.folder / name)
+
+
+class LmdbImages:
+    """The images of an LMDB as BasicSR lays it out and `esc-sr prepare lmdb=true` writes it.
+
+    Keys are names without extension, values encoded images; `meta_info.txt` beside the data
+    holds a line `name.png (height,width,channels) compression` for each.
+
+    Args:
+        folder: The `….lmdb` folder.
+
+    Raises:
+        InputError: It is not such a folder, or is incomplete.
+        MissingExtraError: The package `lmdb` is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        require_extra("lmdb", "lmdb")
+        index = folder / LMDB_INDEX
+        if not index.is_file():
+            raise InputError(
+                f"no {LMDB_INDEX} in {folder}: not a complete LMDB of images; "
+                "run `esc-sr prepare` again, it continues"
+            )
+        self.folder = folder
+        self._sizes: dict[str, tuple[int, int]] = {}
+        for line in index.read_text().splitlines():
+            try:
+                name, shape, _ = line.rsplit(" ", 2)
+                height, width, _ = shape.strip("()").split(",")
+                self._sizes[name] = (int(height), int(width))
+            except ValueError as error:
+                raise InputError(
+                    f"{index}: cannot understand the line '{line}'; "
+                    "expected 'name.png (height,width,channels) compression'"
+                ) from error
+        self.names = sorted(self._sizes)
+        self._environment: Any = None
+        self._process = -1
+
+    def read(self, name: str) -> Tensor:
+        """Decode an image to `(3, H, W)` uint8."""
+        # An environment must not be carried over into a forked worker.
+        if self._process != os.getpid():
+            lmdb = require_extra("lmdb", "lmdb")
+            self._environment = lmdb.open(
+                str(self.folder), readonly=True, lock=False, readahead=False, meminit=False
+            )
+            self._process = os.getpid()
+        with self._environment.begin() as transaction:
+            content = transaction.get(Path(name).stem.encode())
+        if content is None:
+            raise UnreadableImageError(
+                f"no image '{Path(name).stem}' in {self.folder} though {LMDB_INDEX} lists it; "
+                "delete the folder and run `esc-sr prepare` again"
+            )
+        return decode_image(content, self.where(name))
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Return height and width as the index says."""
+        return self._sizes[name]
+
+    def where(self, name: str) -> str:
+        """Return the folder and the key."""
+        return f"{self.folder}:{Path(name).stem}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_environment": None, "_process": -1}
+
+
+class CachedImages:
+    """Decoded images of another source, kept in memory (3 bytes a pixel) after the first read.
+
+    Args:
+        source: Where they come from.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+        self.names = source.names
+        self._decoded: dict[str, Tensor] = {}
+
+    def read(self, name: str) -> Tensor:
+        """Return an image as `(3, H, W)` uint8; not to be written to."""
+        if name not in self._decoded:
+            self._decoded[name] = self.source.read(name)
+        return self._decoded[name]
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Return height and width in pixels."""
+        return self.source.size(name)
+
+    def where(self, name: str) -> str:
+        """Say where the image lies."""
+        return self.source.where(name)
+
+
+def open_source(folder: str | Path, *, purpose: str, hint: str = "") -> ImageSource:
+    """Open a folder of images, or an LMDB if its name ends in `.lmdb`.
+
+    Args:
+        folder: Where; `~` expands.
+        purpose: What the images are, for messages, e.g. "GT".
+        hint: How to come by them, appended to messages.
+
+    Returns:
+        The source, with at least one image.
+
+    Raises:
+        InputError: There is no such folder, or no image in it.
+    """
+    path = Path(folder).expanduser()
+    advice = hint or "check the path"
+    if not path.is_dir():
+        raise InputError(f"no such folder of {purpose} images: {path}; {advice}")
+    source = LmdbImages(path) if path.suffix == ".lmdb" else FolderImages(path)
+    if not source.names:
+        raise InputError(f"no {purpose} images in {path}; {advice}")
+    return source

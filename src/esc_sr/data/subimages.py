@@ -1,0 +1,366 @@
+"""Cut the images of a data set into overlapping sub-images, which load many times faster."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from esc_sr.data.crops import crop, crop_to_multiple
+from esc_sr.data.degradations import BicubicDegradation
+from esc_sr.data.images import encode_image, image_size, read_image, replace_file
+from esc_sr.data.pairs import match_names
+from esc_sr.data.sources import LMDB_INDEX, open_source
+from esc_sr.errors import InputError, require_extra
+
+RECIPE_FILE = "subimages.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutRecipe:
+    """How images are cut; sizes in GT pixels, multiples of every scale.
+
+    Attributes:
+        scales: Super-resolution factors to make LQ sub-images for; may be empty.
+        window_size: Side of a sub-image.
+        step: From one sub-image to the next.
+        threshold: A rest at the border wider than this gets one more window, flush with it.
+    """
+
+    scales: tuple[int, ...]
+    window_size: int = 480
+    step: int = 240
+    threshold: int = 0
+
+    def __post_init__(self) -> None:
+        if self.window_size < 1 or self.step < 1 or self.threshold < 0:
+            raise InputError(
+                "window_size and step must be at least 1 and threshold at least 0, got "
+                f"{self.window_size}, {self.step} and {self.threshold}"
+            )
+        if any(scale < 2 for scale in self.scales):
+            raise InputError(f"scales must be at least 2, got {list(self.scales)}")
+        if self.window_size % self.multiple or self.step % self.multiple:
+            raise InputError(
+                f"window_size={self.window_size} and step={self.step} must be multiples of "
+                f"{self.multiple}, so that sub-images match at the scales {list(self.scales)}"
+            )
+
+    @property
+    def multiple(self) -> int:
+        """Least common multiple of the scales."""
+        return math.lcm(*self.scales)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareResult:
+    """What was cut.
+
+    Attributes:
+        images: Images read, those of the GT folder.
+        subimages: GT sub-images there are now, old and new.
+        written: Sub-images written by this run, GT and LQ.
+        megabytes: Size of what this run wrote, in 10⁶ bytes.
+        seconds: Wall time.
+    """
+
+    images: int
+    subimages: int
+    written: int
+    megabytes: float
+    seconds: float
+
+
+def window_positions(length: int, window_size: int, step: int, threshold: int) -> list[int]:
+    """Return where the windows along one side begin.
+
+    Args:
+        length: Of the side, in pixels.
+        window_size: Of a window; a shorter side gets one window from its beginning.
+        step: From one window to the next.
+        threshold: A rest wider than this gets one more window, flush with the end.
+
+    Returns:
+        First pixels, ascending.
+    """
+    positions = list(range(0, length - window_size + 1, step)) or [0]
+    if length - (positions[-1] + window_size) > threshold:
+        positions.append(length - window_size)
+    return positions
+
+
+def cut_subimages(
+    *,
+    gt_dir: str | Path,
+    gt_out: str | Path,
+    recipe: CutRecipe,
+    lq_dir: str | Path | None = None,
+    lq_out: str | Path | None = None,
+    lmdb: bool = False,
+    num_workers: int = 0,
+    hint: str = "",
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PrepareResult:
+    """Cut every image into sub-images, with LQ sub-images of the same places.
+
+    LQ is cut from `<lq_dir>/X<scale>` or made from the whole GT by MATLAB's bicubic, which is
+    the same. Outputs are PNG files `<name>_s001.png` in `gt_out` and `<lq_out>/X<scale>`, or
+    LMDBs with `.lmdb` appended to these. What exists already is kept: a run that was killed is
+    completed by the next one. An image smaller than the window is kept whole.
+
+    Args:
+        gt_dir: Folder of high-resolution images.
+        gt_out: Output folder of GT sub-images.
+        recipe: How to cut.
+        lq_dir: Folder that holds `X2`, `X3`, ...; None: made from GT.
+        lq_out: Output folder that will hold `X2`, `X3`, ...; needed if there are scales.
+        lmdb: Write LMDBs instead of files.
+        num_workers: Processes; 0: this one.
+        hint: How to come by the images, appended when they are missing.
+        on_progress: Called with images done and their total, at the start and after each.
+
+    Returns:
+        A summary.
+
+    Raises:
+        InputError: A folder is missing or empty, an image is unreadable or does not match its
+            pair, or the output folder holds sub-images of another recipe.
+        MissingExtraError: `lmdb` without the package.
+    """
+    begin = time.perf_counter()
+    if recipe.scales and lq_out is None:
+        raise InputError("lq_out is needed where scales are given: set it, or scales=[]")
+    jobs = _plan(gt_dir, lq_dir, recipe, hint)
+    folders = {1: Path(gt_out).expanduser()}
+    if lq_out is not None:
+        folders |= {scale: Path(lq_out).expanduser() / f"X{scale}" for scale in recipe.scales}
+    if lmdb:
+        folders = {s: folder.with_name(f"{folder.name}.lmdb") for s, folder in folders.items()}
+    for folder in folders.values():
+        _claim(folder, recipe)
+
+    written = size = 0
+    windows: list[_Window] = []
+    on_progress(0, len(jobs))
+    with ExitStack() as stack:
+        stores: dict[int, _LmdbStore] = {}
+        if lmdb:
+            stores = {s: stack.enter_context(_LmdbStore(f)) for s, f in folders.items()}
+        work = [(job, recipe, None if lmdb else folders, _done(job, stores)) for job in jobs]
+        for done, cut in enumerate(_map(_cut_image, work, num_workers), start=1):
+            for scale, store in stores.items():
+                store.put([window for window in cut if window.scale == scale])
+            written += sum(window.num_bytes > 0 for window in cut)
+            size += sum(window.num_bytes for window in cut)
+            windows += [replace(window, content=None) for window in cut]
+            on_progress(done, len(jobs))
+        for scale, store in stores.items():
+            store.finish([window for window in windows if window.scale == scale])
+    return PrepareResult(
+        images=len(jobs),
+        subimages=sum(window.scale == 1 for window in windows),
+        written=written,
+        megabytes=size / 1e6,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An image to cut; `lq_paths` by scale, empty if LQ is to be made."""
+
+    name: str
+    gt_path: str
+    lq_paths: dict[int, str]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A sub-image; GT has scale 1. `num_bytes` is 0 where it existed before."""
+
+    scale: int
+    key: str
+    height: int
+    width: int
+    num_bytes: int = 0
+    content: bytes | None = None
+
+
+def _plan(
+    gt_dir: str | Path, lq_dir: str | Path | None, recipe: CutRecipe, hint: str
+) -> list[_Job]:
+    """Find the images and their pairs; everything that can be missing is missed here."""
+    gt = open_source(gt_dir, purpose="GT", hint=hint)
+    stems = [Path(name).stem for name in gt.names]
+    counts = Counter(stems)
+    twice = [stem for stem in stems if counts[stem] > 1]
+    if twice:
+        raise InputError(f"two images are called '{twice[0]}' in {gt_dir}: rename one")
+    lq_paths: list[dict[int, str]] = [{} for _ in stems]
+    if lq_dir is not None:
+        for scale in recipe.scales:
+            folder = Path(lq_dir).expanduser() / f"X{scale}"
+            lq = open_source(folder, purpose=f"LQ ×{scale}", hint=hint)
+            matches = match_names(gt.names, lq.names, scale, str(folder))
+            for paths, name in zip(lq_paths, matches, strict=True):
+                paths[scale] = lq.where(name)
+    return [
+        _Job(stem, gt.where(name), paths)
+        for stem, name, paths in zip(stems, gt.names, lq_paths, strict=True)
+    ]
+
+
+def _claim(folder: Path, recipe: CutRecipe) -> None:
+    """Note the recipe in an output folder, or check that it is the one noted there."""
+    note = folder / RECIPE_FILE
+    wanted = {
+        "window_size": recipe.window_size,
+        "step": recipe.step,
+        "threshold": recipe.threshold,
+        "multiple": recipe.multiple,
+    }
+    if note.is_file():
+        try:
+            found = json.loads(note.read_text())
+        except ValueError as error:
+            raise InputError(f"cannot read {note}: {error}; delete {folder}") from error
+        if found != wanted:
+            raise InputError(
+                f"{folder} holds sub-images of another recipe ({found}, now {wanted}): "
+                "delete it or choose another output folder"
+            )
+        for leftover in folder.glob(".?*"):  # of a run that was killed
+            leftover.unlink(missing_ok=True)
+    elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise InputError(
+            f"{folder} holds files that this command did not make: "
+            "delete it or choose another output folder"
+        )
+    else:
+        replace_file(note, json.dumps(wanted).encode())
+
+
+def _done(job: _Job, stores: Mapping[int, _LmdbStore]) -> dict[int, frozenset[str]]:
+    return {scale: store.keys_of(job.name) for scale, store in stores.items()}
+
+
+_Work = tuple[_Job, CutRecipe, dict[int, Path] | None, dict[int, frozenset[str]]]
+
+
+def _map(
+    function: Callable[[_Work], list[_Window]], work: Sequence[_Work], num_workers: int
+) -> Iterator[list[_Window]]:
+    """Map in order, in other processes if there are to be any."""
+    if num_workers == 0:
+        yield from map(function, work)
+        return
+    # Forking a process that has used torch's threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as executor:
+        yield from executor.map(function, work)
+
+
+def _cut_image(work: _Work) -> list[_Window]:
+    """Cut one image; write the files, or return their content where there are no folders."""
+    job, recipe, folders, done = work
+    multiple = recipe.multiple
+    full_height, full_width = image_size(job.gt_path)
+    height, width = full_height - full_height % multiple, full_width - full_width % multiple
+    if not min(height, width):
+        raise InputError(
+            f"{job.gt_path} is {full_height}×{full_width} pixels, less than {multiple}: remove it"
+        )
+    tops = window_positions(height, recipe.window_size, recipe.step, recipe.threshold)
+    lefts = window_positions(width, recipe.window_size, recipe.step, recipe.threshold)
+    places = [(top, left) for top in tops for left in lefts]
+    windows: list[_Window] = []
+    # What is complete already costs reading a header, no more.
+    images: dict[int, Tensor] = {}
+    for scale in (1, *recipe.scales):
+        rows = min(recipe.window_size, height) // scale
+        columns = min(recipe.window_size, width) // scale
+        for number, (top, left) in enumerate(places, start=1):
+            key = f"{job.name}_s{number:03d}"
+            path = folders[scale] / f"{key}.png" if folders else None
+            if path.is_file() if path else key in done[scale]:
+                windows.append(_Window(scale, key, rows, columns))
+                continue
+            if 1 not in images:
+                images[1] = read_image(job.gt_path)
+            if scale not in images:
+                images[scale] = _read_lq(job, images[1], scale)
+            content = encode_image(crop(images[scale], top // scale, left // scale, rows, columns))
+            if path:
+                replace_file(path, content)
+            kept = None if path else content
+            windows.append(_Window(scale, key, rows, columns, len(content), kept))
+    return windows
+
+
+def _read_lq(job: _Job, gt: Tensor, scale: int) -> Tensor:
+    if scale not in job.lq_paths:
+        return BicubicDegradation()(crop_to_multiple(gt, scale), scale)
+    lq = read_image(job.lq_paths[scale])
+    expected = (gt.shape[-2] // scale, gt.shape[-1] // scale)
+    if tuple(lq.shape[-2:]) != expected:
+        raise InputError(
+            f"{job.lq_paths[scale]} is {lq.shape[-2]}×{lq.shape[-1]}, but {job.gt_path} "
+            f"({gt.shape[-2]}×{gt.shape[-1]}) at scale {scale} needs "
+            f"{expected[0]}×{expected[1]}: mend lq_dir"
+        )
+    return lq
+
+
+class _LmdbStore:
+    """An LMDB that is being written, in BasicSR's layout."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lmdb: Any = require_extra("lmdb", "lmdb")
+        # Where the disk does not do sparse files the whole map is allocated: start small, grow.
+        self._environment: Any = self._lmdb.open(str(folder), map_size=2**28)
+        self._keys: dict[str, set[str]] = {}
+        with self._environment.begin() as transaction:
+            for key in transaction.cursor().iternext(values=False):
+                name, _, _ = key.decode().rpartition("_s")
+                self._keys.setdefault(name, set()).add(key.decode())
+
+    def __enter__(self) -> _LmdbStore:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._environment.close()
+
+    def keys_of(self, name: str) -> frozenset[str]:
+        """Return the keys there are of an image."""
+        return frozenset(self._keys.get(name, ()))
+
+    def put(self, windows: Sequence[_Window]) -> None:
+        """Add the new ones of an image, all or none."""
+        new = [(window.key, window.content) for window in windows if window.content]
+        while new:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    for key, content in new:
+                        transaction.put(key.encode(), content)
+                return
+            except self._lmdb.MapFullError:
+                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+
+    def finish(self, windows: Sequence[_Window]) -> None:
+        """Write the index; an LMDB without it is not complete."""
+        lines = [f"{w.key}.png ({w.height},{w.width},3) 3\n" for w in windows]
+        replace_file(self._folder / LMDB_INDEX, "".join(lines).encode())

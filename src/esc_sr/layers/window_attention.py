@@ -1,0 +1,81 @@
+"""Self-attention inside non-overlapping windows of a feature map."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from esc_sr.attention.interface import SelfAttention
+from esc_sr.errors import InputError
+from esc_sr.functional.windows import from_windows, pad_to_multiple, to_windows
+
+
+class WindowAttention(nn.Module):
+    """Attend within windows; a map of any size is reflect-padded to whole windows and cropped.
+
+    The parameters of the bias are this module's own, under the names the bias gives them
+    (`relative_position_bias` for the table); who computes is a plain attribute, `attention`.
+
+    Args:
+        dim: Channels in and out.
+        num_heads: Heads; divides dim.
+        window_size: (height, width) in feature pixels.
+        attention: Kind of bias and kernel.
+
+    Raises:
+        InputError: `num_heads` does not divide `dim`, or the window is empty.
+
+    Source: Lee et al., ICCV 2025; windows are not shifted.
+    """
+
+    def __init__(
+        self, dim: int, *, num_heads: int, window_size: tuple[int, int], attention: SelfAttention
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or dim % num_heads:
+            raise InputError(f"model.num_heads={num_heads} must divide model.dim={dim}")
+        if min(window_size) < 1:
+            raise InputError(f"model.window_size must be at least 1, got {window_size}")
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.softmax_scale = (dim // num_heads) ** -0.5
+        self.to_qkv = nn.Conv2d(dim, dim * 3, 1)
+        self.to_out = nn.Conv2d(dim, dim, 1)
+        initial = attention.bias.initial(num_heads, window_size)
+        self.bias_names = tuple(initial)
+        for name, value in initial.items():
+            self.register_parameter(name, nn.Parameter(value))
+        self.attention = attention
+
+    def forward(self, x: Tensor, shared_kernel: tuple[Tensor, ...] | None = None) -> Tensor:
+        """Map `(B, C, H, W)` to the same shape.
+
+        Args:
+            x: `(B, C, H, W)`, any H and W.
+            shared_kernel: Not looked at; a block hands it to whatever mixes its tokens.
+        """
+        height, width = x.shape[-2:]
+        x = pad_to_multiple(x, self.window_size)
+        padded_size = (x.shape[-2], x.shape[-1])
+        q, k, v = (
+            to_windows(part, self.window_size, self.num_heads)
+            for part in self.to_qkv(x).chunk(3, dim=1)
+        )
+        parameters = {name: getattr(self, name) for name in self.bias_names}
+        bias = self.attention.bias.bind(parameters, self.window_size)
+        out = self.attention.kernel(q, k, v, bias=bias, softmax_scale=self.softmax_scale)
+        out = self.to_out(from_windows(out, self.window_size, padded_size))
+        return out[..., :height, :width]
+
+    def set_attention(self, attention: SelfAttention) -> None:
+        """Change who computes; the kind of bias stays, because it owns the parameters.
+
+        Raises:
+            InputError: `attention` has another kind of bias.
+        """
+        if attention.bias != self.attention.bias:
+            raise InputError(
+                f"these weights hold the bias '{self.attention.bias.kind}', "
+                f"attention kernel '{attention.kernel.name}' was asked for with "
+                f"'{attention.bias.kind}': the bias is part of the network, not of the kernel"
+            )
+        self.attention = attention

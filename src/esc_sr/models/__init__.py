@@ -1,0 +1,1 @@
+"""The networks, each to be read like a figure of its paper."""

@@ -1,0 +1,372 @@
+"""Read, adapt and write weights: the authors' `.pth`, Lightning's `.ckpt`, `.safetensors`.
+
+Nothing is unpickled but tensors and plain containers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from esc_sr.attention import SelfAttention
+from esc_sr.errors import InputError
+from esc_sr.files import replacing
+from esc_sr.functional.geometry import dihedral_mean
+from esc_sr.models.esc import ESC, NUM_COLORS, ESCBase
+from esc_sr.models.esc_fp import ESCFP
+
+ARCHITECTURES: dict[str, type[ESC] | type[ESCFP]] = {"ESC": ESC, "ESCFP": ESCFP}
+
+# Where the weights lie, best first: BasicSR's averaged and raw ones, Lightning's, plain.
+_STATE_DICT_KEYS = ("params_ema", "params", "state_dict")
+# What wraps the names: Lightning's module, torch.compile, DDP.
+_PREFIXES = ("network.", "_orig_mod.", "module.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights of a network and, where the file records it, the network's configuration.
+
+    Attributes:
+        path: The file read.
+        state_dict: Weights under the network's own names, on the CPU, in the file's dtype.
+        config: `ESCBase.config` of the network that was saved, or None.
+    """
+
+    path: Path
+    state_dict: dict[str, Tensor]
+    config: dict[str, Any] | None
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read the weights of one network.
+
+    Args:
+        path: A `.safetensors` file, a Lightning `.ckpt` (its averaged weights, if it has them),
+            or a `.pth`/`.pt` holding a state dict bare or under `params_ema`, `params` or
+            `state_dict`.
+
+    Returns:
+        The weights and, if recorded, the configuration.
+
+    Raises:
+        InputError: There is no such file, it cannot be read without unpickling foreign objects,
+            or it holds no weights.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"checkpoint not found: {path}")
+    loaded, config = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    state_dict = {}
+    for name, value in loaded.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InputError(f"no weights in {path}: entry {name!r} is not a tensor")
+        for prefix in _PREFIXES:
+            name = name.removeprefix(prefix)
+        state_dict[name] = value
+    if not state_dict:
+        raise InputError(f"no weights in {path}: the file is empty")
+    return Checkpoint(path, state_dict, config)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(metadata["config"]) if "config" in metadata else None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} as safetensors: {_one_line(error)}") from error
+
+
+def _read_torch(path: Path) -> tuple[Mapping[Any, Any], dict[str, Any] | None]:
+    try:
+        with warnings.catch_warnings():
+            # torch warns of pickle protocols that it reads well enough.
+            warnings.simplefilter("ignore", UserWarning)
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {_one_line(error)}") from error
+    # What torch raises depends on where the damage lies, and its words do not help.
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError) as error:
+        raise InputError(
+            f"cannot read {path} as a checkpoint: it is damaged or holds objects other than "
+            "tensors, which are never unpickled; save its state dict alone"
+        ) from error
+    if not isinstance(loaded, Mapping):
+        raise InputError(f"no weights in {path}: it holds a {type(loaded).__name__}, not a dict")
+    config = loaded.get("network_config")
+    for key in _STATE_DICT_KEYS:
+        if isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if "network_config" in loaded or "pytorch-lightning_version" in loaded:
+        raise InputError(f"no weights in {path}: the Lightning checkpoint has no state_dict")
+    # A Lightning module also holds losses and metrics; the network is what its prefix says.
+    own = {name: value for name, value in loaded.items() if str(name).startswith("network.")}
+    return own or loaded, config
+
+
+def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Deduce a network's configuration from the shapes of its weights.
+
+    Args:
+        state_dict: Weights of an ESC or ESC-FP network.
+
+    Returns:
+        The constructor's arguments and `architecture`. Windows are taken to be square, and a
+        network without self-attention tells neither `window_size` nor `num_heads`; those are then
+        left out.
+
+    Raises:
+        InputError: The weights are those of another architecture.
+    """
+    names = state_dict.keys()
+    if "plk_filter" in names:
+        architecture, kernel = "ESC", state_dict["plk_filter"]
+    elif {"lk_channel", "lk_spatial"} <= names:
+        architecture, kernel = "ESCFP", state_dict["lk_spatial"]
+    else:
+        raise InputError(
+            "these are not the weights of an ESC or ESC-FP network: there is no 'plk_filter' and "
+            f"no 'lk_spatial' among {len(names)} entries ({_some(names)})"
+        )
+    if "to_img.weight" not in names or state_dict["to_img.weight"].ndim != 4:
+        raise InputError(
+            "these weights are ESC's trunk with another upsampling head (as in ESC-Real or in "
+            "other trainers' 'esc'); only the pixel-shuffle head 'to_img.weight' is read"
+        )
+    try:
+        dim = state_dict["proj.weight"].shape[0]
+        num_blocks = _count(names, "blocks.")
+        num_conv_attn = _count(names, "blocks.0.pconvs.")
+        config: dict[str, Any] = {
+            "architecture": architecture,
+            "scale": math.isqrt(state_dict["to_img.weight"].shape[0] // NUM_COLORS),
+            "dim": dim,
+            "partial_dim": kernel.shape[0],
+            "large_kernel_size": kernel.shape[-1],
+            "num_blocks": num_blocks,
+            "num_conv_attn": num_conv_attn,
+            "attn_ffn_ratio": _ratio(state_dict["blocks.0.proj.proj.weight"].shape[0], dim),
+            "use_ln": "blocks.0.lns.0.weight" in names,
+        }
+        if num_conv_attn:
+            hidden = state_dict["blocks.0.convffns.0.proj.weight"].shape[0]
+            config["ffn_ratio"] = _ratio(hidden, dim)
+    except KeyError as error:
+        raise InputError(f"these weights are incomplete: there is no {error}") from error
+    table = state_dict.get("blocks.0.attn.relative_position_bias")
+    if table is not None:
+        config["num_heads"] = table.shape[0]
+        config["window_size"] = (math.isqrt(table.shape[1]) + 1) // 2
+    return config
+
+
+def has_self_attention(state_dict: Mapping[str, Tensor]) -> bool:
+    """Tell a network with self-attention from one made with `attention=conv_attn`."""
+    return "blocks.0.attn.to_qkv.weight" in state_dict
+
+
+def load_model(path: str | Path, *, attention: SelfAttention | str | None = None) -> ESCBase:
+    """Build the network that a checkpoint holds, with its weights, in eval mode.
+
+    Args:
+        path: Any file that `read_checkpoint` reads.
+        attention: Kernel of the self-attention, or its name; None: "sdpa". A network made without
+            self-attention takes None or "conv_attn" only.
+
+    Returns:
+        The network in float32 on the CPU, mapping `(B, 3, H, W)` in [0, 1] to
+        `(B, 3, s·H, s·W)`, not clamped.
+
+    Raises:
+        InputError: The file cannot be read, holds another architecture, or does not fit the
+            attention asked for.
+    """
+    checkpoint = read_checkpoint(path)
+    config = _merged_config(checkpoint)
+    architecture = ARCHITECTURES[config.pop("architecture")]
+    if has_self_attention(checkpoint.state_dict):
+        if attention == "conv_attn":
+            raise InputError(
+                f"{path} holds a network with self-attention; attention=conv_attn is another "
+                "network, not another kernel for this one"
+            )
+        network = architecture(**config, attention=attention or "sdpa")
+    elif attention in (None, "conv_attn"):
+        network = architecture(**config, attention=None)
+    else:
+        raise InputError(
+            f"{path} holds a network without self-attention (made with attention=conv_attn); "
+            f"attention={attention!r} does not apply to it"
+        )
+    load_weights(network, checkpoint.state_dict, source=str(path))
+    return network.eval()
+
+
+def _merged_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Shapes say most; what they leave open (rectangular windows) the recorded config adds."""
+    try:
+        config = deduce_config(checkpoint.state_dict)
+    except InputError as error:
+        raise InputError(f"{checkpoint.path}: {error}") from error
+    recorded = checkpoint.config or {}
+    for name in ("window_size", "num_heads"):
+        if isinstance(recorded.get(name), int | list):
+            config[name] = recorded[name]
+    return config
+
+
+def load_weights(network: torch.nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Load weights into a network, all or nothing.
+
+    Args:
+        network: The network, changed in place.
+        state_dict: Weights under the network's own names.
+        source: What to call the weights in an error.
+
+    Raises:
+        InputError: Names or shapes do not fit; the message names some.
+    """
+    own = network.state_dict()
+    missing, unexpected = own.keys() - state_dict.keys(), state_dict.keys() - own.keys()
+    misfits = [
+        f"{name} is {tuple(state_dict[name].shape)}, not {tuple(own[name].shape)}"
+        for name in own
+        if name in state_dict and state_dict[name].shape != own[name].shape
+    ]
+    if missing or unexpected or misfits:
+        found = [
+            f"{len(group)} {kind} ({_some(group)})"
+            for kind, group in (
+                ("missing", missing),
+                ("unexpected", unexpected),
+                ("of another shape", misfits),
+            )
+            if group
+        ]
+        raise InputError(
+            f"the weights of {source} are not those of this {type(network).__name__}: "
+            + "; ".join(found)
+        )
+    network.load_state_dict(dict(state_dict), strict=True)
+
+
+def change_scale(state_dict: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
+    """Adapt weights to another scale: the warm start of ×3 and ×4 from ×2.
+
+    The convolution before the pixel shuffle has one filter for each sub-pixel; its filters are
+    resized bilinearly over the grid of sub-pixels.
+
+    Args:
+        state_dict: Weights of an ESC or ESC-FP network.
+        scale: The scale wanted.
+
+    Returns:
+        A new state dict; all but `to_img` is shared with the given one.
+
+    Source: the authors' training recipe (×3 and ×4 start from ×2).
+    """
+    adapted = dict(state_dict)
+    for name in ("to_img.weight", "to_img.bias"):
+        tensor = state_dict[name]
+        old = math.isqrt(tensor.shape[0] // NUM_COLORS)
+        if old == scale:
+            continue
+        grid = tensor.float().reshape(NUM_COLORS, old, old, -1).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, size=(scale, scale), mode="bilinear", align_corners=False)
+        resized = grid.permute(0, 2, 3, 1).reshape(NUM_COLORS * scale**2, *tensor.shape[1:])
+        adapted[name] = resized.to(tensor.dtype)
+    return adapted
+
+
+def warm_start(network: ESCBase, path: str | Path) -> None:
+    """Start training from the weights of a network of the same kind at any scale.
+
+    Args:
+        network: The network to be trained, changed in place.
+        path: Any file that `read_checkpoint` reads.
+
+    Raises:
+        InputError: The file cannot be read, or holds another network.
+    """
+    checkpoint = read_checkpoint(path)
+    deduced = _merged_config(checkpoint)
+    if deduced["architecture"] != network.config["architecture"]:
+        raise InputError(
+            f"{path} holds an {deduced['architecture']}, not an {network.config['architecture']}; "
+            "init_from needs weights of the network that is trained"
+        )
+    load_weights(network, change_scale(checkpoint.state_dict, network.scale), source=str(path))
+
+
+def fold_large_kernel(network: ESCBase) -> ESCBase:
+    """Average the shared kernel over its flips and rotations once, for deployment.
+
+    The output stays the same to rounding, and because averaging is a projection the weights can
+    still be loaded as unfolded ones.
+
+    Args:
+        network: The network, changed in place.
+
+    Returns:
+        The same network.
+    """
+    if network.geometric_ensemble:
+        kernel = network.get_parameter("plk_filter" if isinstance(network, ESC) else "lk_spatial")
+        with torch.no_grad():
+            kernel.copy_(dihedral_mean(kernel))
+        network.geometric_ensemble = False
+    return network
+
+
+def save_model(network: ESCBase, path: str | Path) -> Path:
+    """Write a network as `.safetensors` with its configuration, all or nothing.
+
+    Args:
+        network: The network.
+        path: Where to; its folder is made.
+
+    Returns:
+        The path written.
+    """
+    path = Path(path).expanduser()
+    tensors = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"config": json.dumps(network.config)})
+    return path
+
+
+def _count(names: Any, prefix: str) -> int:
+    """Count the distinct numbers that follow a prefix."""
+    return len({n[len(prefix) :].split(".")[0] for n in names if n.startswith(prefix)})
+
+
+def _ratio(hidden: int, dim: int) -> float:
+    """Find a ratio with `int(dim · ratio) == hidden` in spite of rounding."""
+    ratio = hidden / dim
+    return ratio if int(dim * ratio) == hidden else math.nextafter(ratio, math.inf)
+
+
+def _some(names: Any, most: int = 3) -> str:
+    listed = sorted(names)
+    more = f", and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,288 @@
+"""ESC: emulating self-attention with convolution (Lee et al., ICCV 2025, arXiv 2503.06671)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from esc_sr.attention import SelfAttention, attention_by_name
+from esc_sr.errors import InputError
+from esc_sr.functional.geometry import dihedral_mean
+from esc_sr.layers.conv_attn import ConvAttn, LargeKernelConv, SeparableLargeKernelConv
+from esc_sr.layers.conv_ffn import ConvFFN
+from esc_sr.layers.norm import LayerNorm2d
+from esc_sr.layers.window_attention import WindowAttention
+
+NUM_COLORS = 3
+
+
+class ESCBlock(nn.Module):
+    """One self-attention, then several ConvAttn, each behind a ConvFFN; a 3×3 convolution last.
+
+    Args:
+        dim: Channels.
+        attn: What mixes tokens first: a `WindowAttention`, or a `ConvAttn` in the ablation.
+        attn_ffn_ratio: Widening of the ConvFFN before `attn`.
+        conv_attns: The ConvAttn modules.
+        ffn_ratio: Widening of the ConvFFN before each of them.
+        use_ln: LayerNorm before each of those ConvFFN.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        attn: WindowAttention | ConvAttn,
+        attn_ffn_ratio: float,
+        conv_attns: list[ConvAttn],
+        ffn_ratio: float,
+        use_ln: bool,
+    ) -> None:
+        super().__init__()
+        self.ln_proj = LayerNorm2d(dim)
+        self.proj = ConvFFN(dim, attn_ffn_ratio)
+        self.ln_attn = LayerNorm2d(dim)
+        self.attn = attn
+        self.lns = nn.ModuleList(LayerNorm2d(dim) if use_ln else nn.Identity() for _ in conv_attns)
+        self.convffns = nn.ModuleList(ConvFFN(dim, ffn_ratio) for _ in conv_attns)
+        self.pconvs = nn.ModuleList(conv_attns)
+        self.ln_out = LayerNorm2d(dim)
+        self.conv_out = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Tensor, shared_kernel: tuple[Tensor, ...]) -> Tensor:
+        """Map `(B, dim, H, W)` and the kernel of the whole network to the same shape as x."""
+        skip = x
+        x = self.proj(self.ln_proj(x))
+        x = x + self.attn(self.ln_attn(x), shared_kernel)
+        for ln, conv_ffn, conv_attn in zip(self.lns, self.convffns, self.pconvs, strict=True):
+            x = x + conv_attn(conv_ffn(ln(x)), shared_kernel)
+        return self.conv_out(self.ln_out(x)) + skip
+
+
+class ESCBase(nn.Module):
+    """What the members of the family share: the blocks, the attention seam, the settings.
+
+    Names of parameters are the authors', so that their weights load with `strict=True`: `proj`
+    makes the shallow features, `pconvs` are the ConvAttn modules, `last` ends the deep features,
+    `to_img` is the convolution before the pixel shuffle.
+
+    Attributes:
+        scale: Super-resolution factor.
+        window_size: (height, width) of the attention windows, in feature pixels.
+        geometric_ensemble: Whether each forward averages the shared kernel over its flips and
+            rotations. False after `models.checkpoints.fold_large_kernel`.
+        config: The constructor's arguments but `attention`, plus the class's name, all plain
+            values: what a checkpoint records.
+    """
+
+    large_kernel_conv: type[LargeKernelConv] | type[SeparableLargeKernelConv]
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        dim: int,
+        partial_dim: int,
+        large_kernel_size: int,
+        num_blocks: int,
+        num_conv_attn: int,
+        window_size: int | tuple[int, int] | list[int],
+        num_heads: int,
+        ffn_ratio: float,
+        attn_ffn_ratio: float,
+        use_ln: bool,
+        geometric_ensemble: bool,
+        attention: SelfAttention | str | None,
+    ) -> None:
+        super().__init__()
+        _check_at_least_one(scale=scale, dim=dim, num_blocks=num_blocks, partial_dim=partial_dim)
+        if num_conv_attn < 0:
+            raise InputError(f"model.num_conv_attn must be at least 0, got {num_conv_attn}")
+        if partial_dim > dim:
+            raise InputError(f"model.partial_dim={partial_dim} must not exceed model.dim={dim}")
+        if large_kernel_size < 1 or large_kernel_size % 2 == 0:
+            raise InputError(f"model.large_kernel_size must be odd, got {large_kernel_size}")
+        if isinstance(attention, str):
+            attention = attention_by_name(attention)
+        self.scale = scale
+        self.window_size = _as_pair(window_size)
+        self.geometric_ensemble = geometric_ensemble
+        self.config: dict[str, Any] = {
+            "architecture": type(self).__name__,
+            "scale": scale,
+            "dim": dim,
+            "partial_dim": partial_dim,
+            "large_kernel_size": large_kernel_size,
+            "num_blocks": num_blocks,
+            "num_conv_attn": num_conv_attn,
+            "window_size": list(self.window_size),
+            "num_heads": num_heads,
+            "ffn_ratio": ffn_ratio,
+            "attn_ffn_ratio": attn_ffn_ratio,
+            "use_ln": use_ln,
+        }
+
+        def conv_attn() -> ConvAttn:
+            return ConvAttn(dim, self.large_kernel_conv(partial_dim))
+
+        def token_mixer() -> WindowAttention | ConvAttn:
+            if attention is None:
+                return conv_attn()
+            return WindowAttention(
+                dim, num_heads=num_heads, window_size=self.window_size, attention=attention
+            )
+
+        self.proj = nn.Conv2d(NUM_COLORS, dim, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            ESCBlock(
+                dim,
+                attn=token_mixer(),
+                attn_ffn_ratio=attn_ffn_ratio,
+                conv_attns=[conv_attn() for _ in range(num_conv_attn)],
+                ffn_ratio=ffn_ratio,
+                use_ln=use_ln,
+            )
+            for _ in range(num_blocks)
+        )
+        self.last = nn.Conv2d(dim, dim, 3, padding=1)
+        self.to_img = nn.Conv2d(dim, NUM_COLORS * scale**2, 3, padding=1)
+
+    def ensemble(self, kernel: Tensor) -> Tensor:
+        """Average a shared kernel over its flips and rotations, unless that is folded already."""
+        return dihedral_mean(kernel) if self.geometric_ensemble else kernel
+
+    def set_attention(self, attention: SelfAttention | str) -> None:
+        """Change the kernel that computes the self-attention, e.g. after loading.
+
+        Args:
+            attention: Bias and kernel, or the name of one, e.g. "eager".
+
+        Raises:
+            InputError: Unknown name, another kind of bias than the weights hold, or one of the
+                two networks has no self-attention (`conv_attn` is another network).
+        """
+        if isinstance(attention, str):
+            named = attention_by_name(attention)
+            if named is None:
+                raise InputError(
+                    "attention=conv_attn is another network, not another kernel for this one: "
+                    "create or train it with attention=conv_attn"
+                )
+            attention = named
+        mixers = [module for module in self.modules() if isinstance(module, WindowAttention)]
+        if not mixers:
+            raise InputError(
+                "this network has no self-attention (it was made with attention=conv_attn), "
+                "so there is no attention kernel to set"
+            )
+        for mixer in mixers:
+            mixer.set_attention(attention)
+
+
+class ESC(ESCBase):
+    """ESC for any integer scale, image size, batch size, device and floating dtype.
+
+    Training and evaluation compute the same values.
+
+    Args:
+        scale: Super-resolution factor, at least 1.
+        dim: Channels of the features.
+        partial_dim: Channels that ConvAttn mixes over space (upstream `pdim`).
+        large_kernel_size: Side of the shared kernel, odd.
+        num_blocks: ESC blocks.
+        num_conv_attn: ConvAttn modules in a block.
+        window_size: Side of the attention windows, or (height, width), in feature pixels.
+        num_heads: Attention heads; divides dim.
+        ffn_ratio: Widening of the ConvFFN before each ConvAttn (upstream `exp_ratio`).
+        attn_ffn_ratio: Widening of the ConvFFN before the self-attention.
+        use_ln: LayerNorm in the convolutional part too, as the XL networks have.
+        geometric_ensemble: Average the shared kernel over its flips and rotations.
+        attention: Bias and kernel of the self-attention, or its name. None or "conv_attn": every
+            self-attention is a ConvAttn, the paper's ablation; that is another network.
+
+    Raises:
+        InputError: A value is out of range; the message names it.
+
+    Example:
+        >>> import torch
+        >>> network = ESC(scale=2, dim=16, partial_dim=8, num_blocks=1, num_conv_attn=1,
+        ...               window_size=8, num_heads=2)
+        >>> network(torch.rand(1, 3, 17, 20)).shape
+        torch.Size([1, 3, 34, 40])
+    """
+
+    large_kernel_conv = LargeKernelConv
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        dim: int = 64,
+        partial_dim: int = 16,
+        large_kernel_size: int = 13,
+        num_blocks: int = 5,
+        num_conv_attn: int = 5,
+        window_size: int | tuple[int, int] | list[int] = 32,
+        num_heads: int = 4,
+        ffn_ratio: float = 1.25,
+        attn_ffn_ratio: float = 2.0,
+        use_ln: bool = False,
+        geometric_ensemble: bool = True,
+        attention: SelfAttention | str | None = "sdpa",
+    ) -> None:
+        super().__init__(
+            scale=scale,
+            dim=dim,
+            partial_dim=partial_dim,
+            large_kernel_size=large_kernel_size,
+            num_blocks=num_blocks,
+            num_conv_attn=num_conv_attn,
+            window_size=window_size,
+            num_heads=num_heads,
+            ffn_ratio=ffn_ratio,
+            attn_ffn_ratio=attn_ffn_ratio,
+            use_ln=use_ln,
+            geometric_ensemble=geometric_ensemble,
+            attention=attention,
+        )
+        # The large kernel of the whole network ("parameters of the large kernel" upstream).
+        self.plk_filter = nn.Parameter(
+            torch.empty(partial_dim, partial_dim, large_kernel_size, large_kernel_size)
+        )
+        nn.init.orthogonal_(self.plk_filter)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Enlarge images.
+
+        Args:
+            lq: `(B, 3, H, W)` in [0, 1].
+
+        Returns:
+            `(B, 3, s·H, s·W)`, not clamped.
+        """
+        shared_kernel = (self.ensemble(self.plk_filter),)
+        shallow = self.proj(lq)
+        deep = shallow
+        for block in self.blocks:
+            deep = block(deep, shared_kernel)
+        deep = self.last(deep) + shallow
+        residual = F.pixel_shuffle(self.to_img(deep), self.scale)
+        return residual + F.interpolate(lq, scale_factor=self.scale, mode="nearest")
+
+
+def _check_at_least_one(**values: int) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"model.{name} must be an integer of at least 1, got {value!r}")
+
+
+def _as_pair(window_size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
+    pair = (window_size, window_size) if isinstance(window_size, int) else tuple(window_size)
+    if len(pair) != 2 or min(pair) < 1:
+        raise InputError(
+            f"model.window_size must be a positive integer or (height, width), got {window_size}"
+        )
+    return pair[0], pair[1]

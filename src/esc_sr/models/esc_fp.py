@@ -1,0 +1,100 @@
+"""ESC-FP: ESC for fewer parameters and operations (Lee et al., ICCV 2025)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from esc_sr.attention import SelfAttention
+from esc_sr.layers.conv_attn import SeparableLargeKernelConv
+from esc_sr.layers.norm import LayerNorm2d
+from esc_sr.models.esc import ESCBase
+
+
+class ESCFP(ESCBase):
+    """ESC with its shared kernel taken apart into a 1×1 and a depthwise 13×13 part.
+
+    Beside that: narrower ConvFFN before the self-attention, LayerNorm everywhere, and a bicubic
+    image skip.
+
+    Args:
+        scale: Super-resolution factor, at least 1.
+        dim: Channels of the features.
+        partial_dim: Channels that ConvAttn mixes over space (upstream `pdim`).
+        large_kernel_size: Side of the shared kernel, odd.
+        num_blocks: ESC blocks.
+        num_conv_attn: ConvAttn modules in a block.
+        window_size: Side of the attention windows, or (height, width), in feature pixels.
+        num_heads: Attention heads; divides dim.
+        ffn_ratio: Widening of the ConvFFN before each ConvAttn (upstream `exp_ratio`).
+        attn_ffn_ratio: Widening of the ConvFFN before the self-attention.
+        use_ln: LayerNorm in the convolutional part too.
+        geometric_ensemble: Average the depthwise kernel over its flips and rotations; the authors'
+            ESC-FP does not.
+        attention: Bias and kernel of the self-attention, or its name. None or "conv_attn": every
+            self-attention is a ConvAttn; that is another network.
+
+    Raises:
+        InputError: A value is out of range; the message names it.
+    """
+
+    large_kernel_conv = SeparableLargeKernelConv
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        dim: int = 48,
+        partial_dim: int = 16,
+        large_kernel_size: int = 13,
+        num_blocks: int = 5,
+        num_conv_attn: int = 5,
+        window_size: int | tuple[int, int] | list[int] = 32,
+        num_heads: int = 3,
+        ffn_ratio: float = 1.25,
+        attn_ffn_ratio: float = 1.5,
+        use_ln: bool = True,
+        geometric_ensemble: bool = False,
+        attention: SelfAttention | str | None = "sdpa",
+    ) -> None:
+        super().__init__(
+            scale=scale,
+            dim=dim,
+            partial_dim=partial_dim,
+            large_kernel_size=large_kernel_size,
+            num_blocks=num_blocks,
+            num_conv_attn=num_conv_attn,
+            window_size=window_size,
+            num_heads=num_heads,
+            ffn_ratio=ffn_ratio,
+            attn_ffn_ratio=attn_ffn_ratio,
+            use_ln=use_ln,
+            geometric_ensemble=geometric_ensemble,
+            attention=attention,
+        )
+        self.lk_channel = nn.Parameter(torch.empty(partial_dim, partial_dim, 1, 1))
+        self.lk_spatial = nn.Parameter(
+            torch.empty(partial_dim, 1, large_kernel_size, large_kernel_size)
+        )
+        nn.init.orthogonal_(self.lk_channel)
+        nn.init.orthogonal_(self.lk_spatial)
+        self.ln_last = LayerNorm2d(dim)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Enlarge images.
+
+        Args:
+            lq: `(B, 3, H, W)` in [0, 1].
+
+        Returns:
+            `(B, 3, s·H, s·W)`, not clamped.
+        """
+        shared_kernel = (self.lk_channel, self.ensemble(self.lk_spatial))
+        shallow = self.proj(lq)
+        deep = shallow
+        for block in self.blocks:
+            deep = block(deep, shared_kernel)
+        deep = self.last(self.ln_last(deep)) + shallow
+        residual = F.pixel_shuffle(self.to_img(deep), self.scale)
+        return residual + F.interpolate(lq, scale_factor=self.scale, mode="bicubic")

@@ -1,0 +1,135 @@
+"""`esc-sr evaluate`: PSNR and SSIM of a checkpoint or of bicubic on benchmark sets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import Progress
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from esc_sr.config import hydra_main, instantiate
+from esc_sr.data.benchmarks import benchmark_set
+from esc_sr.data.pairs import PairedImages
+from esc_sr.data.sample import sample_dir
+from esc_sr.errors import InputError
+from esc_sr.evaluation import SetResult, evaluate_network
+from esc_sr.files import write_atomically
+from esc_sr.models.checkpoints import load_model
+from esc_sr.tasks.tables import quality_table
+
+_AUTOCAST_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def run(cfg: DictConfig) -> dict[str, SetResult]:
+    """Evaluate as `conf/evaluate.yaml` describes.
+
+    Args:
+        cfg: The composed configuration.
+
+    Returns:
+        The results by set.
+
+    Raises:
+        InputError: Something in the configuration, the checkpoint or the data is wrong.
+    """
+    if cfg.precision not in _AUTOCAST_DTYPES:
+        raise InputError(
+            f"unknown precision '{cfg.precision}'; choose one of: {', '.join(_AUTOCAST_DTYPES)}"
+        )
+    network = build_network(cfg)
+    device = pick_device(cfg.device)
+    sets = {name: open_set(name, cfg) for name in cfg.sets}
+    dtype = _AUTOCAST_DTYPES[cfg.precision]
+    with Progress(transient=True) as progress:
+        task = progress.add_task("", total=sum(len(images) for images in sets.values()))
+        results = evaluate_network(
+            network,
+            {name: DataLoader(images, batch_size=1) for name, images in sets.items()},
+            instantiate(cfg.metrics),
+            device=device,
+            autocast=lambda: torch.autocast(device.type, dtype, enabled=dtype is not None),
+            on_image=lambda set_name, image: progress.update(
+                task, advance=1, description=f"{set_name} {image}"
+            ),
+        )
+    name = Path(cfg.checkpoint).name if cfg.checkpoint else type(network).__name__.lower()
+    Console().print(quality_table({name: results}))
+    if cfg.output_dir is not None:
+        write_results(results, Path(cfg.output_dir))
+    return results
+
+
+def build_network(cfg: DictConfig) -> nn.Module:
+    """Load the checkpoint, or build the model chosen instead.
+
+    Raises:
+        InputError: Neither or both were given, or the checkpoint's scale is another.
+    """
+    if (cfg.checkpoint is None) == (cfg.get("model") is None):
+        raise InputError("give what to evaluate: either checkpoint=PATH or model=bicubic")
+    if cfg.checkpoint is None:
+        return instantiate(cfg.model)
+    network = load_model(cfg.checkpoint, attention=cfg.attention)
+    if network.scale != cfg.scale:
+        raise InputError(
+            f"{cfg.checkpoint} enlarges ×{network.scale}, scale={cfg.scale} was asked for; "
+            f"set scale={network.scale}"
+        )
+    return network
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device by name; "auto" is the accelerator there is, else the CPU.
+
+    Raises:
+        InputError: There is no such device here.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device={name} is not available here; use device=cpu") from error
+    return device
+
+
+def open_set(name: str, cfg: DictConfig) -> Dataset[dict]:
+    """Open a benchmark set, or the packaged crops as "sample"."""
+    if name == "sample":
+        return PairedImages(
+            gt_dir=str(sample_dir("valid")),
+            scale=cfg.scale,
+            degradation=instantiate(cfg.degradation),
+        )
+    return benchmark_set(root=cfg.benchmark_dir, name=name, scale=cfg.scale)
+
+
+def write_results(results: dict[str, SetResult], output_dir: Path) -> None:
+    """Write `results.json` (means by set) and `results.csv` (every image), each all or nothing."""
+    means = {
+        name: {**result.means(), "images": len(result.images)} for name, result in results.items()
+    }
+    write_atomically(output_dir / "results.json", json.dumps(means, indent=2) + "\n")
+    metric_names = list(next(iter(results.values())).values) if results else []
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["set", "image", *metric_names])
+    for set_name, result in results.items():
+        columns = [result.values[name] for name in metric_names]
+        for image, *values in zip(result.images, *columns, strict=True):
+            writer.writerow([set_name, image, *values])
+    write_atomically(output_dir / "results.csv", table.getvalue())
+
+
+def main() -> None:
+    """Run `esc-sr evaluate`."""
+    hydra_main("evaluate", run)

@@ -1,0 +1,65 @@
+"""`esc-sr prepare`: cut a data set into sub-images."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from esc_sr.data.subimages import CutRecipe, PrepareResult, cut_subimages
+
+
+def run(cfg: DictConfig) -> PrepareResult:
+    """Prepare as `conf/prepare.yaml` describes; what exists already is kept.
+
+    Args:
+        cfg: The composed configuration.
+
+    Returns:
+        A summary of what was cut.
+
+    Raises:
+        InputError: Something in the configuration or the images is wrong.
+    """
+    console = Console()
+    recipe = CutRecipe(
+        scales=tuple(cfg.scales),
+        window_size=cfg.window_size,
+        step=cfg.step,
+        threshold=cfg.threshold,
+    )
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("cutting images")
+        result = cut_subimages(
+            gt_dir=cfg.gt_dir,
+            gt_out=cfg.gt_out,
+            lq_dir=cfg.lq_dir,
+            lq_out=cfg.lq_out,
+            recipe=recipe,
+            lmdb=cfg.lmdb,
+            num_workers=cfg.num_workers,
+            hint=cfg.hint,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    console.print(
+        f"{result.images} images, {result.subimages} sub-images in {cfg.gt_out}"
+        f"{'.lmdb' if cfg.lmdb else ''}; wrote {result.written} files, "
+        f"{result.megabytes:.1f} MB, in {result.seconds:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return result
+
+
+def main() -> None:
+    """Run `esc-sr prepare`."""
+    from esc_sr.config import hydra_main
+
+    hydra_main("prepare", run)

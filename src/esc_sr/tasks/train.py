@@ -1,0 +1,224 @@
+"""`esc-sr train`: fit a network, keep its best weights, compare them with bicubic."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from esc_sr.config import hydra_main, instantiate
+from esc_sr.errors import InputError
+from esc_sr.evaluation import SetResult, evaluate_network
+from esc_sr.models.bicubic import Bicubic
+from esc_sr.models.checkpoints import load_weights, read_checkpoint, save_model, warm_start
+from esc_sr.models.esc import ESCBase
+from esc_sr.tasks.tables import quality_table
+from esc_sr.training.module import SRLightningModule
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run left behind.
+
+    Attributes:
+        output_dir: The folder of the run.
+        best_score: Best value of `monitor`, or None if there was no validation.
+        checkpoint: The best checkpoint, else the last one, else None.
+        table: Results on the validation sets by network name, empty without `final_table`.
+    """
+
+    output_dir: Path
+    best_score: float | None
+    checkpoint: Path | None
+    table: dict[str, dict[str, SetResult]]
+
+
+def run(cfg: DictConfig) -> TrainResult:
+    """Train as `conf/train.yaml` describes.
+
+    Args:
+        cfg: The composed configuration.
+
+    Returns:
+        Where everything lies and what was reached.
+
+    Raises:
+        InputError: Something in the configuration or the data is wrong.
+    """
+    check_intervals(cfg)
+    output_dir = Path(cfg.paths.output_dir)
+    resume_from = find_resume_checkpoint(cfg.ckpt_path, output_dir)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+
+    network = instantiate(cfg.model)
+    if cfg.init_from is not None and resume_from is None:
+        warm_start(network, cfg.init_from)
+    datamodule = instantiate(cfg.data)
+    check_monitor(cfg, datamodule.val_names)
+    module = SRLightningModule(
+        network=network,
+        loss=instantiate(cfg.loss),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+        metrics=instantiate(cfg.metrics),
+        compile=cfg.compile,
+        config=_resolved(cfg),
+    )
+    callbacks = list((instantiate(cfg.callbacks) or {}).values())
+    loggers = list((instantiate(cfg.logger) or {}).values())
+    trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+
+    if trainer.strategy.root_device.type == "cpu":
+        try_gradient(network)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(_resolved(cfg))
+    _announce(network, output_dir, resume_from, trainer)
+
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from)
+
+    checkpoint, best_score = best_checkpoint(trainer)
+    if checkpoint is not None:
+        load_weights(network, read_checkpoint(checkpoint).state_dict, source=str(checkpoint))
+    table: dict[str, dict[str, SetResult]] = {}
+    if trainer.is_global_zero:
+        if isinstance(network, ESCBase):
+            save_model(network, output_dir / "model.safetensors")
+        if cfg.final_table:
+            table = _compare_with_bicubic(cfg, network, datamodule, trainer)
+            Console().print(quality_table(table))
+        _tell_where(output_dir, checkpoint, trainer)
+    return TrainResult(output_dir, best_score, checkpoint, table)
+
+
+def check_intervals(cfg: DictConfig) -> None:
+    """Refuse validation in the middle of an accumulated step: it could not be resumed exactly.
+
+    Raises:
+        InputError: `val_check_interval` is no multiple of `accumulate_grad_batches`.
+    """
+    every, accumulate = cfg.trainer.val_check_interval, cfg.trainer.accumulate_grad_batches
+    if not isinstance(every, int) or every < 1 or every % accumulate:
+        raise InputError(
+            f"trainer.val_check_interval={every} must be a whole number of batches and a multiple "
+            f"of trainer.accumulate_grad_batches={accumulate}"
+        )
+
+
+def check_monitor(cfg: DictConfig, val_names: Sequence[str]) -> None:
+    """Refuse to watch a value that validation will not log.
+
+    Raises:
+        InputError: `monitor` is none of the logged values.
+    """
+    logged = [f"val/{metric}" for metric in cfg.metrics]
+    logged += [f"val/{name}/{metric}" for name in val_names for metric in cfg.metrics]
+    if cfg.monitor not in logged:
+        raise InputError(f"monitor={cfg.monitor} is not logged; choose one of: {', '.join(logged)}")
+
+
+def find_resume_checkpoint(ckpt_path: str | None, output_dir: Path) -> Path | None:
+    """Find what to resume from.
+
+    Args:
+        ckpt_path: A path, "last" for the last checkpoint of the run's folder, or None.
+        output_dir: The run's folder.
+
+    Returns:
+        The checkpoint, or None: start afresh.
+
+    Raises:
+        InputError: The path given does not exist.
+    """
+    if ckpt_path is None:
+        return None
+    if ckpt_path == "last":
+        last = output_dir / "checkpoints" / "last.ckpt"
+        return last if last.is_file() else None
+    path = Path(ckpt_path).expanduser()
+    if not path.is_file():
+        raise InputError(f"ckpt_path: there is no checkpoint {path}")
+    return path
+
+
+def try_gradient(network: torch.nn.Module) -> None:
+    """Run one tiny step, so that a kernel that cannot train here refuses before any data is read.
+
+    Raises:
+        InputError: The attention kernel refuses.
+    """
+    network(torch.zeros(1, 3, 8, 8)).sum().backward()
+    network.zero_grad(set_to_none=True)
+
+
+def best_checkpoint(trainer: L.Trainer) -> tuple[Path | None, float | None]:
+    """Return the best checkpoint and its score; without one, the last checkpoint."""
+    callbacks: Sequence[Any] = trainer.checkpoint_callbacks
+    watching = [c for c in callbacks if isinstance(c, ModelCheckpoint)]
+    for callback in watching:
+        if callback.monitor and callback.best_model_path and callback.best_model_score is not None:
+            return Path(callback.best_model_path), float(callback.best_model_score)
+    for callback in watching:
+        if callback.best_model_path:
+            return Path(callback.best_model_path), None
+    return None, None
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _announce(
+    network: torch.nn.Module, output_dir: Path, resume_from: Path | None, trainer: L.Trainer
+) -> None:
+    if not trainer.is_global_zero:
+        return
+    count = sum(parameter.numel() for parameter in network.parameters())
+    log.info("%s, %s parameters", type(network).__name__, f"{count:,}")
+    if resume_from is not None:
+        log.info("resuming from %s", resume_from)
+    log.info("writing to %s", output_dir)
+
+
+def _compare_with_bicubic(
+    cfg: DictConfig, network: torch.nn.Module, datamodule: Any, trainer: L.Trainer
+) -> dict[str, dict[str, SetResult]]:
+    loaders = dict(zip(datamodule.val_names, datamodule.val_dataloader(), strict=True))
+    metrics = instantiate(cfg.metrics)
+    device = trainer.strategy.root_device
+    autocast = trainer.precision_plugin.forward_context
+    return {
+        "bicubic": evaluate_network(Bicubic(scale=cfg.scale), loaders, metrics, device=device),
+        type(network).__name__: evaluate_network(
+            network, loaders, metrics, device=device, autocast=autocast
+        ),
+    }
+
+
+def _tell_where(output_dir: Path, checkpoint: Path | None, trainer: L.Trainer) -> None:
+    log.info("weights:     %s", output_dir / "model.safetensors")
+    if checkpoint is not None:
+        log.info("checkpoint:  %s", checkpoint)
+    if (output_dir / "images").is_dir():
+        log.info("pictures:    %s", output_dir / "images")
+    for logger in trainer.loggers:
+        log.info("log:         %s (%s)", logger.log_dir or logger.save_dir, type(logger).__name__)
+
+
+def main() -> None:
+    """Run `esc-sr train`; a sweeper is given the best value of `monitor`."""
+    # Lightning 2.6 calls what torch 2.13 deprecates; nobody who trains can mend that.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    hydra_main("train", lambda cfg: run(cfg).best_score)

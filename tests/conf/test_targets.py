@@ -1,0 +1,196 @@
+"""Config and code agree: every file composes, binds to its constructor, and is commented."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from esc_sr.config import compose_config, conf_dir, instantiate
+from esc_sr.errors import InputError
+
+CONF = conf_dir()
+PRIMARY = sorted(path.stem for path in CONF.glob("*.yaml"))
+GROUP_FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml") if path.parent != CONF)
+# Groups that are lists in the defaults of train.yaml.
+LISTS = {"logger"}
+
+
+def override(path: Path) -> str:
+    group = "/".join(path.parts[:-1])
+    return f"{group}=[{path.stem}]" if group in LISTS else f"{group}={path.stem}"
+
+
+def primary_of(path: Path) -> str:
+    if path.parts[0] == "hydra":
+        return "train" if path.stem == "default" else "evaluate"
+    return "evaluate" if path.stem == "bicubic" and path.parts[0] == "model" else "train"
+
+
+def compose_with(path: Path, *more: str) -> DictConfig:
+    primary = primary_of(path)
+    overrides = [] if path.parts[0] == "hydra" else [override(path)]
+    if primary == "train":
+        overrides.append("paths.output_dir=out")
+    return compose_config(primary, [*overrides, *more])
+
+
+def target_nodes(node: object, where: str = ""):
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield where, node
+        for key in node:
+            if not OmegaConf.is_missing(node, key):
+                yield from target_nodes(node._get_node(key), f"{where}.{key}".strip("."))
+    elif OmegaConf.is_list(node):
+        for i, item in enumerate(node):
+            yield from target_nodes(item, f"{where}[{i}]")
+
+
+def bind(where: str, node: DictConfig) -> None:
+    target = get_object(node["_target_"])
+    keys = {key: None for key in node if not str(key).startswith("_")}
+    signature = inspect.signature(target)
+    try:
+        if node.get("_partial_"):
+            signature.bind_partial(**keys)
+        else:
+            signature.bind(**keys)
+    except TypeError as error:
+        pytest.fail(f"{where} ({node['_target_']}): {error}")
+
+
+@pytest.mark.parametrize("name", PRIMARY)
+def test_every_primary_config_binds(name):
+    nodes = list(target_nodes(compose_config(name)))
+    assert nodes or name == "prepare"
+    for where, node in nodes:
+        bind(where, node)
+
+
+@pytest.mark.parametrize("path", GROUP_FILES, ids=str)
+def test_every_file_of_every_group_composes_and_binds(path):
+    for where, node in target_nodes(compose_with(path)):
+        bind(where, node)
+
+
+def test_the_binding_test_can_fail():
+    wrong = OmegaConf.create({"_target_": "esc_sr.models.esc.ESC", "scale": 2, "embed_dim": 3})
+    with pytest.raises(pytest.fail.Exception, match="embed_dim"):
+        bind("model", wrong)
+
+
+def files(group: str) -> list[Path]:
+    return [path for path in GROUP_FILES if path.parts[0] == group]
+
+
+@pytest.mark.parametrize("path", [*files("model"), *files("attention")], ids=str)
+def test_every_network_is_constructed(path):
+    network = instantiate(compose_with(path).model)
+    assert network.scale == 4
+
+
+@pytest.mark.parametrize("path", files("loss"), ids=str)
+def test_every_loss_is_constructed(path):
+    loss = instantiate(compose_with(path).loss)
+    terms = loss(torch.rand(2, 3, 12, 12), torch.rand(2, 3, 12, 12))
+    assert terms
+    assert all(term.ndim == 0 and term > 0 for term in terms.values())
+
+
+@pytest.mark.parametrize("path", files("metrics"), ids=str)
+def test_every_metric_is_constructed(path):
+    metrics = instantiate(compose_with(path).metrics)
+    image = torch.rand(1, 3, 32, 32)
+    assert all(metric(image, 1 - image).isfinite() for metric in metrics.values())
+
+
+@pytest.mark.parametrize("path", files("degradation"), ids=str)
+def test_every_degradation_is_constructed(path):
+    degradation = instantiate(compose_with(path).degradation)
+    assert degradation(torch.zeros(3, 16, 24, dtype=torch.uint8), 4).shape == (3, 4, 6)
+
+
+@pytest.mark.parametrize("path", [*files("optimizer"), *files("scheduler")], ids=str)
+def test_every_optimizer_and_schedule_is_constructed(path):
+    cfg = compose_with(path)
+    optimizer = instantiate(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    scheduler = instantiate(cfg.scheduler)(optimizer)
+    optimizer.step()
+    scheduler.step()
+    assert 0 < scheduler.get_last_lr()[0] <= cfg.optimizer.lr
+
+
+@pytest.mark.parametrize("path", [*files("callbacks"), *files("logger")], ids=str)
+def test_every_callback_and_logger_is_constructed(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    cfg = compose_with(path)
+    cfg.paths.output_dir = str(tmp_path)
+    for node in (cfg.callbacks, cfg.logger):
+        for name, built in (instantiate(node) or {}).items():
+            assert type(built).__name__ == node[name]._target_.split(".")[-1]
+
+
+@pytest.mark.parametrize("name", ["default", "cpu", "debug"])
+def test_trainers_are_constructed(name, tmp_path):
+    overrides = ["debug=fast"] if name == "debug" else [f"trainer={name}"]
+    cfg = compose_config("train", [*overrides, f"paths.output_dir={tmp_path}"])
+    assert instantiate(cfg.trainer, logger=False).max_steps == cfg.trainer.max_steps
+
+
+@pytest.mark.gpu
+def test_the_gpu_trainer_is_constructed(tmp_path):
+    cfg = compose_config("train", ["trainer=gpu", f"paths.output_dir={tmp_path}"])
+    assert instantiate(cfg.trainer, logger=False).precision == "bf16-mixed"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF))
+)
+def test_every_option_has_a_comment_and_every_file_a_headline(path):
+    lines = path.read_text().splitlines()
+    prose = [line for line in lines if line.startswith("#") and "@package" not in line]
+    assert prose, "no comment that says what this choice is"
+    block_indent = None
+    previous = ""
+    for number, line in enumerate(lines, 1):
+        indent = len(line) - len(line.lstrip())
+        if block_indent is not None and (not line.strip() or indent > block_indent):
+            continue
+        block_indent = indent if re.search(r":\s*\|", line) else None
+        if re.match(r"\s*[\w.@/-]+:\s+[^\s#]", line):
+            commented = " #" in line or previous.strip().startswith("#")
+            assert commented, f"{path.name}:{number} has no comment: {line.strip()}"
+        previous = line
+
+
+def test_python_values_reach_constructors_not_omegaconf():
+    optimizer = instantiate(compose_config("train").optimizer)
+    assert type(optimizer.keywords["betas"]) is list
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model.window_sze=16"],
+            "unknown key 'model.window_sze'; did you mean 'model.window_size'",
+        ),
+        (["trainer.max_stepz=1"], "did you mean 'trainer.max_steps'"),
+        (["attention=fast"], "attention/fast.*conv_attn.*eager"),
+        (["experiment=nothing"], "experiment/nothing"),
+    ],
+)
+def test_unknown_keys_and_choices_are_named_with_the_right_ones(overrides, message):
+    with pytest.raises(InputError, match=message) as caught:
+        compose_config("train", overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_constructor_that_does_not_know_a_key_says_so():
+    cfg = compose_config("train", ["+model.depth=3"])
+    with pytest.raises(InputError, match="depth"):
+        instantiate(cfg.model)

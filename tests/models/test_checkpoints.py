@@ -1,0 +1,219 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from esc_sr import create_model, load_model, save_model
+from esc_sr.errors import InputError
+from esc_sr.models.checkpoints import (
+    change_scale,
+    deduce_config,
+    read_checkpoint,
+    warm_start,
+)
+from esc_sr.models.esc import ESC
+from esc_sr.models.esc_fp import ESCFP
+
+TINY = {
+    "dim": 16,
+    "partial_dim": 8,
+    "num_blocks": 2,
+    "num_conv_attn": 1,
+    "window_size": 8,
+    "num_heads": 2,
+}
+LQ = torch.rand(1, 3, 13, 18, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(1)
+    return ESC(scale=2, **TINY).eval()
+
+
+def wrappings(state_dict):
+    other = {key: torch.zeros_like(value) for key, value in state_dict.items()}
+    return {
+        "bare": state_dict,
+        "params": {"params": state_dict},
+        "ema_wins": {"params": other, "params_ema": state_dict},
+        "state_dict": {"meta": {"name": "x"}, "state_dict": state_dict},
+        "ddp": {"params": {f"module.{key}": value for key, value in state_dict.items()}},
+        "lightning": {
+            "pytorch-lightning_version": "2.6.6",
+            "state_dict": {
+                **{f"network.{key}": value for key, value in state_dict.items()},
+                "loss.weight": torch.ones(1),
+            },
+            "current_model_state": {f"network.{key}": value for key, value in other.items()},
+        },
+        "compiled": {"params": {f"_orig_mod.{key}": v for key, v in state_dict.items()}},
+    }
+
+
+@pytest.mark.parametrize("kind", wrappings({}))
+def test_weights_are_found_in_every_wrapping(network, tmp_path, kind):
+    path = tmp_path / "x.pth"
+    torch.save(wrappings(network.state_dict())[kind], path)
+    loaded = load_model(path)
+    assert torch.equal(loaded(LQ), network(LQ))
+    assert not loaded.training
+
+
+@pytest.mark.parametrize("cls", [ESC, ESCFP])
+@pytest.mark.parametrize("attention", ["sdpa", None])
+@pytest.mark.parametrize("changes", [{}, {"use_ln": True, "ffn_ratio": 1.7, "scale": 3}])
+def test_a_file_without_configuration_gives_the_same_network(tmp_path, cls, attention, changes):
+    made = cls(**{"scale": 2, **TINY, "attention": attention, **changes}).eval()
+    torch.save({"params": made.state_dict()}, tmp_path / "x.pth")
+    loaded = load_model(tmp_path / "x.pth")
+    assert type(loaded) is cls
+    assert torch.equal(loaded(LQ), made(LQ))
+
+
+@pytest.mark.parametrize("name", ["esc", "esc_lt", "esc_fp"])
+def test_the_configuration_of_every_variant_is_deduced(name):
+    made = create_model(name, scale=3)
+    deduced = deduce_config(made.state_dict())
+    deduced["window_size"] = [deduced["window_size"]] * 2
+    assert deduced == made.config
+
+
+def test_safetensors_remember_what_shapes_do_not_tell(tmp_path):
+    made = ESC(**{"scale": 2, **TINY, "window_size": (4, 8)}).eval()
+    path = save_model(made, tmp_path / "new" / "x.safetensors")
+    loaded = load_model(path)
+    assert loaded.window_size == (4, 8)
+    assert torch.equal(loaded(LQ), made(LQ))
+
+
+def test_half_precision_weights_load_into_float32(network, tmp_path):
+    path = tmp_path / "half.safetensors"
+    save_file({key: value.half() for key, value in network.state_dict().items()}, path)
+    loaded = load_model(path)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded(LQ), network(LQ), rtol=1e-2, atol=1e-2)
+
+
+def test_load_model_sets_the_attention(network, tmp_path):
+    path = save_model(network, tmp_path / "x.safetensors")
+    assert load_model(path, attention="eager").blocks[0].attn.attention.kernel.name == "eager"
+
+
+def test_conv_attn_is_told_apart(network, tmp_path):
+    with_attention = save_model(network, tmp_path / "a.safetensors")
+    without = save_model(ESC(scale=2, **TINY, attention=None), tmp_path / "b.safetensors")
+    with pytest.raises(InputError, match="another network"):
+        load_model(with_attention, attention="conv_attn")
+    with pytest.raises(InputError, match="without self-attention"):
+        load_model(without, attention="eager")
+    assert load_model(without, attention="conv_attn") is not None
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+def test_bad_files_are_told_in_one_line(network, tmp_path, capsys):
+    good = tmp_path / "good.pth"
+    torch.save(network.state_dict(), good)
+    files = {
+        "empty.pth": (b"", "damaged or holds objects"),
+        "text.pth": (b"hello", "damaged or holds objects"),
+        "cut.pth": (good.read_bytes()[:2000], "damaged or holds objects"),
+        "cut.safetensors": (b"\xff" * 40, "cannot read"),
+        "evil.pth": (pickle.dumps(Evil()), "damaged or holds objects"),
+    }
+    for name, (content, message) in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=message) as caught:
+            read_checkpoint(tmp_path / name)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert "never run" not in capsys.readouterr().out
+    with pytest.raises(InputError, match="checkpoint not found"):
+        read_checkpoint(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"conv_first.weight": torch.ones(1)}, "not the weights of an ESC.*conv_first.weight"),
+        ({"a": 1}, "'a' is not a tensor"),
+        ([1, 2], "it holds a list"),
+        ({}, "the file is empty"),
+        ({"plk_filter": torch.ones(8, 8, 13, 13)}, "another upsampling head"),
+    ],
+)
+def test_other_contents_are_named(tmp_path, content, message):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(InputError, match=message):
+        load_model(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("name", ["esc_real_x4", "esc_real_m_pixelshuffle_x3"])
+def test_the_real_world_networks_are_recognised_as_others(shared_dir, name):
+    with pytest.raises(InputError, match="another upsampling head"):
+        load_model(shared_dir / "golden" / f"{name}.pt")
+
+
+def test_golden_files_load_as_they_are(shared_dir):
+    path = shared_dir / "golden" / "esc_x4.pt"
+    data = torch.load(path, weights_only=True)
+    with torch.no_grad():
+        error = (load_model(path, attention="eager")(data["lr"].float()) - data["sr_eval"]).abs()
+    assert error.max() <= 1e-5 * data["sr_eval"].abs().max()
+
+
+def test_a_missing_tensor_is_named(network, tmp_path):
+    weights = network.state_dict()
+    del weights["blocks.1.conv_out.bias"]
+    torch.save(weights, tmp_path / "x.pth")
+    with pytest.raises(InputError, match=r"1 missing \(blocks.1.conv_out.bias\)"):
+        load_model(tmp_path / "x.pth")
+
+
+def test_warm_start_resizes_the_sub_pixel_filters_bilinearly(network, tmp_path):
+    path = save_model(network, tmp_path / "x2.safetensors")
+    for scale in (3, 4):
+        bigger = ESC(scale=scale, **TINY)
+        warm_start(bigger, path)
+        for key, value in network.state_dict().items():
+            if not key.startswith("to_img"):
+                assert torch.equal(bigger.state_dict()[key], value)
+        # bilinear by hand, sampled at sub-pixel centres
+        old = network.to_img.weight.detach().reshape(3, 2, 2, -1)
+        new = bigger.to_img.weight.detach().reshape(3, scale, scale, -1)
+        position = ((torch.arange(scale) + 0.5) * 2 / scale - 0.5).clamp(0, 1)
+        rows = old[:, :1] + position.view(1, -1, 1, 1) * (old[:, 1] - old[:, 0]).unsqueeze(1)
+        expected = rows[:, :, :1] + position.view(1, 1, -1, 1) * (rows[:, :, 1:] - rows[:, :, :1])
+        torch.testing.assert_close(new, expected)
+
+
+def test_changing_to_the_same_scale_changes_nothing(network):
+    weights = network.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in change_scale(weights, 2).items())
+
+
+def test_warm_start_refuses_another_network(network, tmp_path):
+    path = save_model(network, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="holds an ESC, not an ESCFP"):
+        warm_start(ESCFP(scale=2, **TINY), path)
+    with pytest.raises(InputError, match="of another shape"):
+        warm_start(ESC(**{"scale": 2, **TINY, "dim": 32}), path)
+
+
+def test_saving_leaves_no_half_file(network, tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    path.write_text("old")
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("esc_sr.models.checkpoints.save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(network, path)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]

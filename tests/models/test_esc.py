@@ -1,0 +1,233 @@
+import copy
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from esc_sr import create_model, list_models
+from esc_sr.errors import InputError
+from esc_sr.models.checkpoints import fold_large_kernel
+from esc_sr.models.esc import ESC
+from esc_sr.models.esc_fp import ESCFP
+from esc_sr.profiling.macs import count_macs
+
+TINY = {
+    "dim": 16,
+    "partial_dim": 8,
+    "num_blocks": 2,
+    "num_conv_attn": 2,
+    "window_size": 8,
+    "num_heads": 2,
+}
+NETWORKS = [(ESC, "sdpa"), (ESC, "eager"), (ESC, None), (ESCFP, "sdpa"), (ESCFP, None)]
+
+
+def tiny(cls=ESC, attention="sdpa", **changes):
+    """Make a small network whose every parameter matters (the generators start at zero)."""
+    torch.manual_seed(0)
+    network = cls(**{"scale": 2, **TINY, "attention": attention, **changes})
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return network
+
+
+PUBLISHED_PARAMETERS = {
+    "esc": (946_728, 955_383, 967_500),
+    "esc_lt": (603_600, 612_255, 624_372),
+    "esc_fp": (523_675, 530_170, 539_263),
+}
+# Table 2 of the paper, G multiply-adds for a 1280×720 output.
+PUBLISHED_MACS = {
+    "esc": (592.0, 267.6, 149.2),
+    "esc_lt": (359.4, 162.8, 91.0),
+    "esc_fp": (239.8, 110.0, 60.8),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_parameters_equal_the_published_counts(name, scale):
+    network = create_model(name, scale=scale)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count == PUBLISHED_PARAMETERS[name][scale - 2]
+
+
+@pytest.mark.parametrize("name", PUBLISHED_MACS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_multiply_adds_equal_the_papers_table(name, scale, attention):
+    network = create_model(name, scale=scale, attention=attention)
+    lq_size = (-(-720 // scale), -(-1280 // scale))
+    published = PUBLISHED_MACS[name][scale - 2]
+    assert count_macs(network, lq_size) / 1e9 == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize(("cls", "attention"), NETWORKS)
+def test_a_batch_equals_its_images_in_train_and_eval(cls, attention):
+    network, lq = tiny(cls, attention), torch.rand(3, 3, 11, 21)
+    trained = network.train()(lq)
+    torch.testing.assert_close(network.eval()(lq), trained)
+    singles = torch.cat([network(image) for image in lq.split(1)])
+    torch.testing.assert_close(singles, trained, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cls", "attention"), NETWORKS)
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_input_is_never_written_to(cls, attention, mode):
+    network, lq = tiny(cls, attention).train(mode), torch.rand(2, 3, 9, 8)
+    before = lq.clone()
+    with torch.no_grad():
+        network(lq)
+    assert torch.equal(lq, before)
+
+
+@pytest.mark.parametrize(("cls", "attention"), NETWORKS)
+def test_every_parameter_gets_a_gradient(cls, attention):
+    network = tiny(cls, attention)
+    network(torch.rand(1, 3, 12, 12)).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    scale=st.integers(1, 5),
+    height=st.integers(1, 35),
+    width=st.integers(1, 35),
+    window=st.one_of(st.integers(1, 12), st.tuples(st.integers(1, 12), st.integers(1, 12))),
+)
+def test_any_scale_size_and_window(scale, height, width, window):
+    network = tiny(scale=scale, window_size=window, num_blocks=1, num_conv_attn=1)
+    with torch.no_grad():
+        sr = network(torch.rand(1, 3, height, width))
+    assert sr.shape == (1, 3, scale * height, scale * width)
+    assert sr.isfinite().all()
+
+
+def test_a_deep_copy_reads_its_own_bias():
+    """Upstream's score function closed over the original's table, so an EMA copy went stale."""
+    network = tiny()
+    twin, lq = copy.deepcopy(network), torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        for block in network.blocks:
+            block.attn.relative_position_bias.add_(torch.randn(2, 225) * 3)
+        assert not torch.allclose(network(lq), twin(lq))
+        network.load_state_dict(twin.state_dict(), assign=True)
+        assert torch.equal(network(lq), twin(lq))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_every_floating_dtype(dtype):
+    network, lq = tiny().eval(), torch.rand(1, 3, 9, 14)
+    with torch.no_grad():
+        expected = network(lq)
+        sr = network.to(dtype)(lq.to(dtype))
+    assert sr.dtype == dtype
+    tolerance = 1e-5 if dtype == torch.float64 else 0.06
+    assert (sr.float() - expected).abs().max() < tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("cls", [ESC, ESCFP])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", None])
+def test_compiles_without_a_graph_break(cls, attention):
+    torch._dynamo.reset()
+    network, lq = tiny(cls, attention, num_blocks=1, num_conv_attn=1), torch.rand(2, 3, 9, 14)
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(lq), network(lq))
+    compiled(lq).sum().backward()
+
+
+def test_the_papers_network_is_built_quickly_and_holds_no_index():
+    """Upstream loops over 4·1024² index pairs for every block: ten seconds."""
+    start = time.process_time()
+    network = ESC(scale=4)
+    assert time.process_time() - start < 3
+    assert not list(network.buffers())
+
+
+def test_folding_the_kernel_keeps_the_output():
+    network, lq = tiny().eval(), torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        expected = network(lq)
+        before = network.plk_filter.clone()
+        fold_large_kernel(network)
+        assert not torch.equal(network.plk_filter, before)
+        torch.testing.assert_close(network(lq), expected)
+        network.geometric_ensemble = True
+        torch.testing.assert_close(network(lq), expected)  # averaging again changes nothing
+
+
+def test_the_large_kernel_is_shared_by_the_whole_network():
+    shapes = [tuple(p.shape) for p in tiny().parameters() if p.shape[-2:] == (13, 13)]
+    assert shapes == [(8, 8, 13, 13)]
+
+
+def test_the_dynamic_kernel_depends_on_the_input():
+    plk = tiny().blocks[0].pconvs[0].plk
+    dark, bright = (plk.dwc_proj(torch.full((1, 8, 4, 4), value)) for value in (0.0, 1.0))
+    assert not torch.allclose(dark, bright)
+
+
+def test_fresh_generators_start_at_zero():
+    network = ESC(scale=2, **TINY)
+    assert network.blocks[1].pconvs[0].plk.dwc_proj(torch.rand(1, 8, 4, 4)).abs().max() == 0
+
+
+def test_without_self_attention_there_is_none():
+    names = tiny(attention=None).state_dict().keys()
+    assert not any("to_qkv" in name or "relative_position_bias" in name for name in names)
+    assert "blocks.0.attn.plk.dwc_proj.1.weight" in names
+
+
+def test_set_attention_changes_the_kernel_only():
+    network, lq = tiny(), torch.rand(1, 3, 17, 20)
+    expected = network(lq)
+    keys = network.state_dict().keys()
+    network.set_attention("eager")
+    assert {block.attn.attention.kernel.name for block in network.blocks} == {"eager"}
+    assert network.state_dict().keys() == keys
+    torch.testing.assert_close(network(lq), expected)
+
+
+def test_set_attention_refuses_another_network():
+    with pytest.raises(InputError, match="conv_attn is another network"):
+        tiny().set_attention("conv_attn")
+    with pytest.raises(InputError, match="no self-attention"):
+        tiny(attention=None).set_attention("sdpa")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_heads": 3}, "num_heads=3 must divide model.dim=16"),
+        ({"partial_dim": 17}, "partial_dim=17 must not exceed model.dim=16"),
+        ({"large_kernel_size": 12}, "large_kernel_size must be odd, got 12"),
+        ({"scale": 0}, "scale must be an integer of at least 1, got 0"),
+        ({"dim": 16.0}, "dim must be an integer of at least 1, got 16.0"),
+        ({"window_size": 0}, "window_size must be"),
+        ({"window_size": (8, 8, 8)}, "window_size must be"),
+        ({"num_conv_attn": -1}, "num_conv_attn must be at least 0"),
+        ({"attention": "fast"}, "unknown attention 'fast'"),
+    ],
+)
+def test_impossible_values_are_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        ESC(**{"scale": 2, **TINY, **changes})
+
+
+def test_create_model_takes_constructor_arguments():
+    network = create_model("esc", scale=3, attention="eager", window_size=16, num_blocks=1)
+    assert (network.window_size, len(network.blocks), network.scale) == ((16, 16), 1, 3)
+    assert not network.training
+
+
+def test_create_model_names_what_it_does_not_know():
+    with pytest.raises(InputError, match="unknown model 'edsr'; choose one of: esc, esc_fp"):
+        create_model("edsr")
+    with pytest.raises(InputError, match="window_sizes"):
+        create_model("esc", window_sizes=16)
+    assert set(PUBLISHED_PARAMETERS) <= set(list_models())

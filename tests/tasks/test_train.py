@@ -1,0 +1,298 @@
+"""The training command, in this process and as a user calls it."""
+
+import csv
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from PIL import Image
+
+from esc_sr import load_model
+from esc_sr.config import compose_config
+from esc_sr.errors import InputError
+from esc_sr.models.checkpoints import read_checkpoint
+from esc_sr.tasks.train import run
+
+# A network of a few thousand weights on the packaged photographs.
+TINY = [
+    "experiment=quickstart",
+    "model.dim=16",
+    "model.partial_dim=8",
+    "model.num_blocks=1",
+    "model.num_conv_attn=1",
+    "model.window_size=8",
+    "data.train.crop_size=16",
+    "data.batch_size=2",
+    "trainer.accelerator=cpu",
+    "trainer.max_steps=4",
+    "trainer.val_check_interval=2",
+    "trainer.log_every_n_steps=1",
+]
+FEW_CALLBACKS = ["callbacks=checkpoint", "final_table=false"]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*",
+    "ignore:Checkpoint directory .* exists and is not empty",  # said at every resume
+)
+
+
+def train(output_dir, *overrides):
+    return run(compose_config("train", [*TINY, *overrides, f"paths.output_dir={output_dir}"]))
+
+
+def weights(path):
+    return read_checkpoint(path).state_dict
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_run_leaves_weights_checkpoints_pictures_and_numbers(tmp_path):
+    result = train(tmp_path)
+    assert result.checkpoint == tmp_path / "checkpoints" / "best.ckpt"
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+    assert same(weights(tmp_path / "model.safetensors"), weights(result.checkpoint))
+    pictures = list((tmp_path / "images" / "sample").glob("*.png"))
+    assert pictures
+    for picture in pictures:
+        Image.open(picture).verify()
+    assert set(result.table) == {"bicubic", "ESC"}
+    assert result.table["ESC"]["sample"].means()["psnr_y"] == pytest.approx(
+        result.best_score, abs=1e-3
+    )
+    with open(tmp_path / "csv" / "version_0" / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    logged = {key for row in rows for key, value in row.items() if value}
+    assert logged >= {
+        "train/loss",
+        "train/loss/l1",
+        "train/grad_norm",
+        "val/sample/psnr_y",
+        "val/sample/ssim_y",
+        "val/psnr_y",
+        "perf/latency_ms",
+        "perf/peak_memory_mib",
+        "perf/inference_peak_memory_mib",
+        "perf/samples_per_sec",
+    }
+    steps = [int(row["step"]) for row in rows if row["train/loss"]]
+    assert steps == [0, 1, 2, 3]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(tmp_path / name, *FEW_CALLBACKS, f"seed={seed}")
+    a, b, c = (weights(tmp_path / name / "model.safetensors") for name in "abc")
+    assert same(a, b)
+    assert not same(a, c)
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        ["callbacks=default"],
+        ["trainer.accumulate_grad_batches=2", "callbacks=[checkpoint,ema]"],
+        ["data.num_workers=2", "callbacks=checkpoint", "trainer.val_check_interval=4"],
+    ],
+    ids=["ema", "accumulation", "workers"],
+)
+def test_a_resumed_run_takes_the_same_steps_as_an_unbroken_one(tmp_path, setup):
+    common = ["final_table=false", "scheduler.max_steps=8", *setup]
+    train(tmp_path / "unbroken", *common, "trainer.max_steps=8")
+    train(tmp_path / "broken", *common, "trainer.max_steps=4")
+    half = tmp_path / "broken" / "checkpoints" / "last.ckpt"
+    train(tmp_path / "broken", *common, "trainer.max_steps=8", f"ckpt_path={half}")
+    states = []
+    for name in ("unbroken", "broken"):
+        path = tmp_path / name / "checkpoints" / "last.ckpt"
+        states.append(torch.load(path, weights_only=True))
+    unbroken, broken = states
+    assert broken["global_step"] == unbroken["global_step"] == 8
+    assert same(broken["state_dict"], unbroken["state_dict"])
+    key = "current_model_state"
+    assert same(broken.get(key, {}), unbroken.get(key, {}))
+    assert broken["SRDataModule"] == unbroken["SRDataModule"]
+    for ours, expected in zip(
+        broken["optimizer_states"][0]["state"].values(),
+        unbroken["optimizer_states"][0]["state"].values(),
+        strict=True,
+    ):
+        assert same(ours, expected)
+
+
+def test_last_resumes_where_there_is_something_and_starts_where_there_is_not(tmp_path):
+    first = train(tmp_path, *FEW_CALLBACKS, "ckpt_path=last", "trainer.max_steps=2")
+    assert first.checkpoint is not None
+    train(tmp_path, *FEW_CALLBACKS, "ckpt_path=last", "trainer.max_steps=6")
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 6
+    assert checkpoint["SRDataModule"]["samples_seen"] == 12
+    # the numbers of both parts are kept
+    assert len(list(tmp_path.glob("csv/version_*/metrics.csv"))) == 2
+
+
+def test_warm_start_takes_the_weights_of_another_scale(tmp_path):
+    train(tmp_path / "x2", *FEW_CALLBACKS)
+    model = tmp_path / "x2" / "model.safetensors"
+    result = train(
+        tmp_path / "x3",
+        *FEW_CALLBACKS,
+        "scale=3",
+        f"init_from={model}",
+        "optimizer.lr=0.0",
+    )
+    warm = weights(result.output_dir / "model.safetensors")
+    cold = weights(model)
+    assert warm["to_img.weight"].shape[0] == 27
+    assert all(torch.equal(warm[key], cold[key]) for key in cold if not key.startswith("to_img"))
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "conv_attn"])
+def test_every_attention_that_trains_on_a_cpu_does(tmp_path, attention):
+    result = train(tmp_path, *FEW_CALLBACKS, f"attention={attention}", "trainer.max_steps=2")
+    network = load_model(result.output_dir / "model.safetensors")
+    assert network(torch.rand(1, 3, 9, 9)).shape == (1, 3, 18, 18)
+
+
+@pytest.mark.parametrize("loss", ["charbonnier", "fft", "l1_fft"])
+def test_every_loss_trains_and_its_terms_are_logged(tmp_path, loss):
+    train(tmp_path, *FEW_CALLBACKS, f"loss={loss}", "trainer.max_steps=2")
+    header = (tmp_path / "csv" / "version_0" / "metrics.csv").read_text().splitlines()[0].split(",")
+    terms = {name for name in header if name.startswith("train/loss/")}
+    assert len(terms) == (2 if loss == "l1_fft" else 1)
+
+
+def test_bfloat16_and_compilation_train(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self)))
+    result = train(tmp_path, *FEW_CALLBACKS, "trainer.precision=bf16-mixed", "compile=true")
+    assert [cls.__name__ for cls in compiled] == ["ESC"]
+    values = weights(result.output_dir / "model.safetensors").values()
+    assert {value.dtype for value in values} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_the_same(tmp_path):
+    plain = train(tmp_path / "plain", *FEW_CALLBACKS)
+    compiled = train(tmp_path / "compiled", *FEW_CALLBACKS, "compile=true")
+    a, b = (weights(r.output_dir / "model.safetensors") for r in (plain, compiled))
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], rtol=1e-3, atol=1e-4)
+
+
+def test_training_lowers_the_loss(tmp_path):
+    train(tmp_path, *FEW_CALLBACKS, "trainer.max_steps=40", "trainer.val_check_interval=40")
+    with open(tmp_path / "csv" / "version_0" / "metrics.csv") as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_overfitting_one_batch_repeats_it(tmp_path):
+    train(
+        tmp_path,
+        *FEW_CALLBACKS,
+        "debug=overfit",
+        "trainer.max_steps=3",
+        "optimizer.lr=0.0",
+    )
+    with open(tmp_path / "csv" / "version_0" / "metrics.csv") as file:
+        losses = [row["train/loss"] for row in csv.DictReader(file) if row["train/loss"]]
+    assert len(losses) == 3
+    assert len(set(losses)) == 1
+
+
+def test_a_nan_stops_training_and_names_the_term_and_the_step(tmp_path):
+    with pytest.raises(InputError, match=r"loss term 'l1' is (nan|inf) at step [1-9]") as caught:
+        train(
+            tmp_path,
+            *FEW_CALLBACKS,
+            "optimizer.lr=1.0e+30",
+            "trainer.gradient_clip_val=null",
+            "trainer.val_check_interval=1",
+            "trainer.num_sanity_val_steps=0",
+        )
+    assert "the last good checkpoint is" in str(caught.value)
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path, monkeypatch):
+    from esc_sr.losses.weighted import WeightedLoss
+
+    def poisoned(self, sr, gt):
+        # The loss is finite, its gradient is not: the derivative of a square root at zero.
+        return {"l1": (sr - sr).abs().sum().sqrt() + (sr - gt).abs().mean()}
+
+    monkeypatch.setattr(WeightedLoss, "forward", poisoned)
+    with pytest.raises(InputError, match="the gradient norm is nan at step 0.*no checkpoint"):
+        train(tmp_path, *FEW_CALLBACKS)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["attention=flex"], "attention=flex cannot train on a CPU"),
+        (["trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2"], "multiple"),
+        (["trainer.val_check_interval=0.5"], "whole number of batches"),
+        (["ckpt_path=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
+        (["init_from=nowhere.pth"], "checkpoint not found: nowhere.pth"),
+        (["data=div2k", "paths.data_dir=/nowhere"], "/nowhere/DIV2K.*DIV2K_train_HR.zip"),
+        (["monitor=val/Set5/psnr_y"], "monitor=val/Set5/psnr_y.*val/sample/psnr_y"),
+        (["data.train.crop_size=500"], "smaller than the crop"),
+        (["model.num_heads=3"], "num_heads=3 must divide"),
+        (["loss.terms.l1.weight=-1"], "weight"),
+        (["+model.depth=3"], "depth"),
+    ],
+)
+def test_impossible_configurations_fail_at_start_in_one_line(tmp_path, overrides, message):
+    with pytest.raises(InputError, match=message) as caught:
+        train(tmp_path, *overrides)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def command(*arguments, cwd):
+    call = [sys.executable, "-m", "esc_sr", "train", *TINY, *arguments]
+    return subprocess.run(call, capture_output=True, text=True, cwd=cwd)
+
+
+def test_the_command_tells_what_is_wrong_in_one_line(tmp_path):
+    done = command("attention=flex", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("esc-sr: error: attention=flex cannot")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_multirun_makes_one_folder_for_each_attention(tmp_path):
+    sweep = tmp_path / "sweep"
+    done = command(
+        "-m",
+        "attention=eager,sdpa,conv_attn",
+        "callbacks=checkpoint",
+        f"hydra.sweep.dir={sweep}",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    runs = sorted(sweep.glob("*/model.safetensors"))
+    assert [path.parent.name for path in runs] == ["0", "1", "2"]
+    has_attention = ["blocks.0.attn.to_qkv.weight" in weights(path) for path in runs]
+    assert has_attention == [True, True, False]
+    assert "- attention=eager" in (sweep / "0" / ".hydra" / "overrides.yaml").read_text()
+
+
+def test_resolved_configuration_is_recorded(tmp_path):
+    result = train(tmp_path, *FEW_CALLBACKS)
+    checkpoint = torch.load(result.checkpoint, weights_only=True)
+    assert checkpoint["run_config"]["model"]["dim"] == 16
+    assert checkpoint["network_config"]["architecture"] == "ESC"
+
+
+def test_two_loggers_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(tmp_path, "logger=[csv,tensorboard,wandb]", "final_table=false")
+    assert (tmp_path / "csv" / "version_0" / "metrics.csv").is_file()
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
+    assert list(tmp_path.rglob("*.wandb"))

@@ -1,0 +1,48 @@
+import subprocess
+import sys
+
+import pytest
+
+from esc_sr import __version__
+from esc_sr.cli import COMMANDS
+
+
+def esc_sr(*arguments, cwd):
+    command = [sys.executable, "-m", "esc_sr", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_lists_the_commands(tmp_path):
+    done = esc_sr("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in COMMANDS)
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_version(tmp_path):
+    assert esc_sr("--version", cwd=tmp_path).stdout.strip() == __version__
+
+
+def test_an_unknown_command_lists_the_known_ones(tmp_path):
+    done = esc_sr("trian", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "choose one of: train" in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_and_writes_nothing(command, tmp_path):
+    done = esc_sr(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: esc-sr {command}" in done.stdout
+    assert len(done.stdout.splitlines()) < 60
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_tells_an_unknown_key_in_one_line(command, tmp_path):
+    done = esc_sr(command, "scalee=3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "unknown key 'scalee'" in done.stderr
+    assert not list(tmp_path.iterdir())
