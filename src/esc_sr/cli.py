@@ -54,8 +54,4 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"esc-sr: error: unknown command '{command}'; choose one of: {', '.join(COMMANDS)}\n"
         )
         sys.exit(2)
-    # Hydra's parser wants its flag before the overrides; people write it anywhere.
-    rest.sort(key=lambda argument: argument not in ("-m", "--multirun"))
-    # Hydra reads the process's arguments, and Lightning starts further processes from them.
-    sys.argv = [sys.argv[0], *rest]
-    importlib.import_module(COMMANDS[command][0]).main()
+    importlib.import_module(COMMANDS[command][0]).main(rest)

@@ -74,13 +74,20 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, InputError):
             raise cause from error
-        if isinstance(cause, TypeError) and "argument" in str(cause):
-            raise InputError(_squeeze(str(error))) from error
+        # Lightning's own refusals (no such accelerator, …) are told by their name alone.
+        refused = type(cause).__name__ == "MisconfigurationException"
+        unknown_key = isinstance(cause, TypeError) and "argument" in str(cause)
+        if refused or unknown_key or isinstance(cause, ValueError):
+            where = re.search(r"full_key: (\S+)", str(error))
+            place = where.group(1) if where else str(error).split(":")[0]
+            raise InputError(f"{place}: {_squeeze(str(cause))}") from error
         raise
 
 
-def hydra_main(config_name: str, task: Callable[[DictConfig], Any]) -> None:
-    """Run a command: compose `conf/<config_name>.yaml` with `sys.argv` and hand it to `task`.
+def hydra_main(
+    config_name: str, task: Callable[[DictConfig], Any], arguments: Sequence[str]
+) -> None:
+    """Run a command: compose `conf/<config_name>.yaml` with its arguments, hand it to `task`.
 
     What is the user's to mend is told in one line on standard error, with exit status 1. Set
     `HYDRA_FULL_ERROR=1` to see tracebacks instead.
@@ -88,6 +95,7 @@ def hydra_main(config_name: str, task: Callable[[DictConfig], Any]) -> None:
     Args:
         config_name: A YAML at the top of `conf/`.
         task: Called with the composed configuration, once for each job of a multirun.
+        arguments: What stands on the command line behind the command's name.
     """
     import hydra
     from hydra.errors import HydraException
@@ -98,11 +106,18 @@ def hydra_main(config_name: str, task: Callable[[DictConfig], Any]) -> None:
     # Else Hydra itself would print several lines and leave; the errors are told below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
+    command_line = sys.argv
+    # Hydra reads the arguments from there, and wants its flag before the overrides.
+    multirun_first = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
+    sys.argv = [command_line[0], *multirun_first]
+
     def job(config: DictConfig) -> Any:
+        # Lightning starts the other processes of a run with the command line of this one.
+        sys.argv = command_line
         OmegaConf.set_readonly(config, True)
         try:
             return task(config)
-        except (InputError, OmegaConfBaseException) as error:
+        except (InputError, HydraException, OmegaConfBaseException) as error:
             if wants_traceback:
                 raise
             _leave(_explain(error, config_name))

@@ -118,7 +118,8 @@ def test_a_killed_run_is_completed_by_the_next(tmp_path, make_images, lmdb):
         "root = Path(sys.argv[1])\n"
         "recipe = CutRecipe(scales=(2, 4), window_size=32, step=16)\n"
         "cut_subimages(gt_dir=root / 'gt', gt_out=root / 'out' / 'HR',\n"
-        f"  lq_out=root / 'out' / 'LR', recipe=recipe, lmdb={lmdb}, on_progress=lambda n, _: print(n, flush=True))\n"
+        f"  lq_out=root / 'out' / 'LR', recipe=recipe, lmdb={lmdb},\n"
+        "  on_progress=lambda n, _: print(n, flush=True))\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True

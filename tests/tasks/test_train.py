@@ -14,6 +14,7 @@ from esc_sr.config import compose_config
 from esc_sr.errors import InputError
 from esc_sr.models.checkpoints import read_checkpoint
 from esc_sr.tasks.train import run
+from esc_sr.training.module import SRLightningModule
 
 # A network of a few thousand weights on the packaged photographs.
 TINY = [
@@ -43,6 +44,10 @@ def train(output_dir, *overrides):
 
 def weights(path):
     return read_checkpoint(path).state_dict
+
+
+def last_state(output_dir):
+    return torch.load(output_dir / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 def same(a, b):
@@ -95,8 +100,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path):
         ["callbacks=default"],
         ["trainer.accumulate_grad_batches=2", "callbacks=[checkpoint,ema]"],
         ["data.num_workers=2", "callbacks=checkpoint", "trainer.val_check_interval=4"],
+        ["callbacks=[checkpoint,ema]", "trainer.val_check_interval=3"],
     ],
-    ids=["ema", "accumulation", "workers"],
+    ids=["ema", "accumulation", "workers", "stopped_between_validations"],
 )
 def test_a_resumed_run_takes_the_same_steps_as_an_unbroken_one(tmp_path, setup):
     common = ["final_table=false", "scheduler.max_steps=8", *setup]
@@ -104,11 +110,7 @@ def test_a_resumed_run_takes_the_same_steps_as_an_unbroken_one(tmp_path, setup):
     train(tmp_path / "broken", *common, "trainer.max_steps=4")
     half = tmp_path / "broken" / "checkpoints" / "last.ckpt"
     train(tmp_path / "broken", *common, "trainer.max_steps=8", f"ckpt_path={half}")
-    states = []
-    for name in ("unbroken", "broken"):
-        path = tmp_path / name / "checkpoints" / "last.ckpt"
-        states.append(torch.load(path, weights_only=True))
-    unbroken, broken = states
+    unbroken, broken = (last_state(tmp_path / name) for name in ("unbroken", "broken"))
     assert broken["global_step"] == unbroken["global_step"] == 8
     assert same(broken["state_dict"], unbroken["state_dict"])
     key = "current_model_state"
@@ -122,11 +124,42 @@ def test_a_resumed_run_takes_the_same_steps_as_an_unbroken_one(tmp_path, setup):
         assert same(ours, expected)
 
 
+def test_a_run_killed_after_a_validation_resumes_the_same(tmp_path, monkeypatch):
+    """Unlike a run that ends, one that is killed leaves the checkpoint of its last validation."""
+    common = [*FEW_CALLBACKS, "callbacks=[checkpoint,ema]", "scheduler.max_steps=8"]
+    train(tmp_path / "unbroken", *common, "trainer.max_steps=8")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self, batch, batch_idx):
+        if self.global_step == 5:
+            raise Killed
+        return original(self, batch, batch_idx)
+
+    original = SRLightningModule.training_step
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(SRLightningModule, "training_step", killed)
+        train(tmp_path / "broken", *common, "trainer.max_steps=8")
+    assert last_state(tmp_path / "broken")["global_step"] == 4
+    train(tmp_path / "broken", *common, "trainer.max_steps=8", "ckpt_path=last")
+    broken, unbroken = (last_state(tmp_path / name) for name in ("broken", "unbroken"))
+    assert same(broken["state_dict"], unbroken["state_dict"])
+    assert same(broken["current_model_state"], unbroken["current_model_state"])
+
+
+def test_steps_behind_the_last_validation_are_kept(tmp_path):
+    result = train(tmp_path, *FEW_CALLBACKS, "trainer.max_steps=3", "trainer.val_check_interval=9")
+    assert last_state(tmp_path)["global_step"] == 3
+    assert result.checkpoint == tmp_path / "checkpoints" / "last.ckpt"
+    assert result.best_score is None
+
+
 def test_last_resumes_where_there_is_something_and_starts_where_there_is_not(tmp_path):
     first = train(tmp_path, *FEW_CALLBACKS, "ckpt_path=last", "trainer.max_steps=2")
     assert first.checkpoint is not None
     train(tmp_path, *FEW_CALLBACKS, "ckpt_path=last", "trainer.max_steps=6")
-    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = last_state(tmp_path)
     assert checkpoint["global_step"] == 6
     assert checkpoint["SRDataModule"]["samples_seen"] == 12
     # the numbers of both parts are kept
@@ -224,7 +257,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path, monke
         return {"l1": (sr - sr).abs().sum().sqrt() + (sr - gt).abs().mean()}
 
     monkeypatch.setattr(WeightedLoss, "forward", poisoned)
-    with pytest.raises(InputError, match="the gradient norm is nan at step 0.*no checkpoint"):
+    with pytest.raises(InputError, match=r"the gradient norm is nan at step 0.*no checkpoint"):
         train(tmp_path, *FEW_CALLBACKS)
 
 

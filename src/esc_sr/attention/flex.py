@@ -59,7 +59,7 @@ class FlexKernel:
                 "use fewer heads (model.num_heads) or attention=sdpa"
             )
         # TF32 has slipped into float32 inputs in some versions; the CPU kernel knows no options.
-        options = {"FLOAT32_PRECISION": "'ieee'"} if q.is_cuda else None
+        options: Any = {"FLOAT32_PRECISION": "'ieee'"} if q.is_cuda else None
         attend = _compiled_flex_attention() if self.compile else flex_attention
         return attend(
             q,

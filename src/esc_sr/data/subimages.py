@@ -240,7 +240,7 @@ def _claim(folder: Path, recipe: CutRecipe) -> None:
                 f"{folder} holds sub-images of another recipe ({found}, now {wanted}): "
                 "delete it or choose another output folder"
             )
-        for leftover in folder.glob(".?*"):  # of a run that was killed
+        for leftover in folder.glob(".*_s[0-9]*.png"):  # of a run that was killed
             leftover.unlink(missing_ok=True)
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from esc_sr.config import hydra_main, instantiate
 from esc_sr.data.benchmarks import benchmark_set
@@ -47,7 +48,8 @@ def run(cfg: DictConfig) -> dict[str, SetResult]:
     device = pick_device(cfg.device)
     sets = {name: open_set(name, cfg) for name in cfg.sets}
     dtype = _AUTOCAST_DTYPES[cfg.precision]
-    with Progress(transient=True) as progress:
+    console = Console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=sum(len(images) for images in sets.values()))
         results = evaluate_network(
             network,
@@ -60,7 +62,7 @@ def run(cfg: DictConfig) -> dict[str, SetResult]:
             ),
         )
     name = Path(cfg.checkpoint).name if cfg.checkpoint else type(network).__name__.lower()
-    Console().print(quality_table({name: results}))
+    console.print(quality_table({name: results}))
     if cfg.output_dir is not None:
         write_results(results, Path(cfg.output_dir))
     return results
@@ -72,11 +74,16 @@ def build_network(cfg: DictConfig) -> nn.Module:
     Raises:
         InputError: Neither or both were given, or the checkpoint's scale is another.
     """
-    if (cfg.checkpoint is None) == (cfg.get("model") is None):
+    # The attention group writes into the model's node, so that may hold nothing else.
+    chosen = cfg.get("model") or {}
+    if (cfg.checkpoint is None) != ("_target_" in chosen):
         raise InputError("give what to evaluate: either checkpoint=PATH or model=bicubic")
     if cfg.checkpoint is None:
-        return instantiate(cfg.model)
-    network = load_model(cfg.checkpoint, attention=cfg.attention)
+        return instantiate(chosen)
+    attention = None
+    if "attention" in chosen:
+        attention = instantiate(chosen.attention) or "conv_attn"
+    network = load_model(cfg.checkpoint, attention=attention)
     if network.scale != cfg.scale:
         raise InputError(
             f"{cfg.checkpoint} enlarges ×{network.scale}, scale={cfg.scale} was asked for; "
@@ -102,7 +109,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def open_set(name: str, cfg: DictConfig) -> Dataset[dict]:
+def open_set(name: str, cfg: DictConfig) -> PairedImages:
     """Open a benchmark set, or the packaged crops as "sample"."""
     if name == "sample":
         return PairedImages(
@@ -130,6 +137,6 @@ def write_results(results: dict[str, SetResult], output_dir: Path) -> None:
     write_atomically(output_dir / "results.csv", table.getvalue())
 
 
-def main() -> None:
-    """Run `esc-sr evaluate`."""
-    hydra_main("evaluate", run)
+def main(arguments: Sequence[str]) -> None:
+    """Run `esc-sr evaluate` with what stands behind it."""
+    hydra_main("evaluate", run, arguments)

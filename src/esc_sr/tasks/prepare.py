@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from esc_sr.config import hydra_main
 from esc_sr.data.subimages import CutRecipe, PrepareResult, cut_subimages
 
 
@@ -58,8 +61,6 @@ def run(cfg: DictConfig) -> PrepareResult:
     return result
 
 
-def main() -> None:
-    """Run `esc-sr prepare`."""
-    from esc_sr.config import hydra_main
-
-    hydra_main("prepare", run)
+def main(arguments: Sequence[str]) -> None:
+    """Run `esc-sr prepare` with what stands behind it."""
+    hydra_main("prepare", run, arguments)

@@ -62,6 +62,8 @@ def run(cfg: DictConfig) -> TrainResult:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
 
     network = instantiate(cfg.model)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InputError(f"{cfg.model._target_} has nothing to train; choose e.g. model=esc")
     if cfg.init_from is not None and resume_from is None:
         warm_start(network, cfg.init_from)
     datamodule = instantiate(cfg.data)
@@ -188,8 +190,8 @@ def _announce(
     count = sum(parameter.numel() for parameter in network.parameters())
     log.info("%s, %s parameters", type(network).__name__, f"{count:,}")
     if resume_from is not None:
-        log.info("resuming from %s", resume_from)
-    log.info("writing to %s", output_dir)
+        log.info("resuming from %s", _shown(resume_from))
+    log.info("writing to %s", _shown(output_dir))
 
 
 def _compare_with_bicubic(
@@ -208,17 +210,24 @@ def _compare_with_bicubic(
 
 
 def _tell_where(output_dir: Path, checkpoint: Path | None, trainer: L.Trainer) -> None:
-    log.info("weights:     %s", output_dir / "model.safetensors")
+    log.info("weights:     %s", _shown(output_dir / "model.safetensors"))
     if checkpoint is not None:
-        log.info("checkpoint:  %s", checkpoint)
+        log.info("checkpoint:  %s", _shown(checkpoint))
     if (output_dir / "images").is_dir():
-        log.info("pictures:    %s", output_dir / "images")
+        log.info("pictures:    %s", _shown(output_dir / "images"))
     for logger in trainer.loggers:
-        log.info("log:         %s (%s)", logger.log_dir or logger.save_dir, type(logger).__name__)
+        where = logger.log_dir or logger.save_dir or "."
+        log.info("log:         %s (%s)", _shown(Path(where)), type(logger).__name__)
 
 
-def main() -> None:
+def _shown(path: Path) -> Path:
+    """Shorten paths below the working directory."""
+    path, here = path.resolve(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def main(arguments: Sequence[str]) -> None:
     """Run `esc-sr train`; a sweeper is given the best value of `monitor`."""
     # Lightning 2.6 calls what torch 2.13 deprecates; nobody who trains can mend that.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    hydra_main("train", lambda cfg: run(cfg).best_score)
+    hydra_main("train", lambda cfg: run(cfg).best_score, arguments)

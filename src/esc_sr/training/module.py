@@ -68,8 +68,10 @@ class SRLightningModule(L.LightningModule):
         """Give every validation set metrics of its own."""
         for name in self.val_names:
             if name not in self.val_metrics:
-                copies = {key: metric.clone() for key, metric in self.metric_templates.items()}
-                self.val_metrics[name] = MetricCollection(copies, compute_groups=False)
+                self.val_metrics[name] = MetricCollection(
+                    {key: metric.clone() for key, metric in self.metric_templates.items()},
+                    compute_groups=False,
+                )
 
     def on_fit_start(self) -> None:
         """Compile in place, after the averaging callback has made its copy."""
@@ -119,6 +121,7 @@ class SRLightningModule(L.LightningModule):
         # The uncompiled forward: every image has another size.
         sr = enlarge(self.network, batch["lq"], forward=self.network.forward)
         metrics = self.val_metrics[self.val_names[dataloader_idx]]
+        assert isinstance(metrics, MetricCollection)
         metrics.update(sr, batch["gt"])
         return {"sr": sr, "lq": batch["lq"], "gt": batch["gt"], "name": batch["name"]}
 
@@ -128,11 +131,13 @@ class SRLightningModule(L.LightningModule):
         for name, metrics in self.val_metrics.items():
             assert isinstance(metrics, MetricCollection)
             for key, value in metrics.compute().items():
-                self.log(f"val/{name}/{key}", value, prog_bar=len(self.val_metrics) == 1)
+                alone = len(self.val_metrics) == 1
+                self.log(f"val/{name}/{key}", value, prog_bar=alone, sync_dist=True)
                 by_metric.setdefault(key, []).append(value)
             metrics.reset()
         for key, values in by_metric.items():
-            self.log(f"val/{key}", torch.stack(values).mean(), prog_bar=len(values) > 1)
+            mean = torch.stack(values).mean()
+            self.log(f"val/{key}", mean, prog_bar=len(values) > 1, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and a scheduler stepped by optimizer steps."""

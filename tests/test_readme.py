@@ -1,0 +1,95 @@
+"""What the documents say can be done, can be done."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from esc_sr.config import compose_config
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CPU = ["trainer.accelerator=cpu"]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Every `esc-sr` command of every document, without its program and comment."""
+    found = []
+    for path in DOCUMENTS:
+        for block in blocks(path.read_text(), "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words and words[0].endswith("esc-sr"):
+                    found.append(words[1:])
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_composes(words):
+    command, *overrides = words
+    swept = [override for override in overrides if override != "-m"]
+    # a sweep's first choice stands for the rest
+    single = [
+        re.sub(r"=([^\[,]+),.*$", r"=\1", override) if "-m" in overrides else override
+        for override in swept
+    ]
+    compose_config(command, single)
+
+
+def test_there_are_commands_to_check():
+    assert len(commands()) >= 10
+
+
+@pytest.mark.parametrize("target", ["setup", "quickstart", "test", "lint", "types"])
+def test_every_make_target_that_is_named_exists(target):
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    documents = [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]
+    assert any(re.search(rf"make .*\b{target}\b", path.read_text()) for path in documents)
+
+
+def test_python_examples_run(tmp_path, monkeypatch):
+    (example,) = blocks((ROOT / "README.md").read_text(), "python")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+
+
+def test_the_quickstart_command_runs_as_written(tmp_path):
+    quickstart = next(words for words in commands() if "experiment=quickstart" in words)
+    done = subprocess.run(
+        [sys.executable, "-m", "esc_sr", *quickstart, *CPU, "trainer.max_steps=4"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"sample.*bicubic.*26\.43", done.stdout)
+    for label in ("weights:", "checkpoint:", "log:"):
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(label)]
+        assert (tmp_path / line.split()[1]).exists()
+
+
+def test_the_map_of_the_tree_is_true():
+    (tree,) = blocks((ROOT / "README.md").read_text(), "text")
+    named = [line.split()[0] for line in tree.splitlines() if line.strip()]
+    folder = ROOT
+    for line, name in zip([ln for ln in tree.splitlines() if ln.strip()], named, strict=True):
+        if not line.startswith(" "):
+            folder = ROOT / name
+            assert folder.exists(), name
+        else:
+            assert (folder / name).exists(), name
+
+
+def test_every_link_leads_somewhere():
+    for path in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if not target.startswith("http"):
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
