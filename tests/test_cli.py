@@ -24,7 +24,7 @@ def test_version(tmp_path):
 
 
 def test_an_unknown_command_lists_the_known_ones(tmp_path):
-    done = esc_sr("trian", cwd=tmp_path)
+    done = esc_sr("learn", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "choose one of: train" in done.stderr

@@ -139,6 +139,9 @@ def _leave(message: str) -> None:
 def _explain(error: BaseException, config_name: str) -> str:
     """Say in one line which key or choice is wrong and what would be right."""
     text = str(error)
+    if text.startswith("Caught ") and "in DataLoader worker" in text:
+        # A worker's error carries its traceback; the last line is the error itself.
+        return text.strip().splitlines()[-1].partition(": ")[2]
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown and "is not in struct" in f"{text} {error.__cause__}":
         key = unknown.group(1)

@@ -138,9 +138,10 @@ def test_a_run_killed_after_a_validation_resumes_the_same(tmp_path, monkeypatch)
         return original(self, batch, batch_idx)
 
     original = SRLightningModule.training_step
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(SRLightningModule, "training_step", killed)
+    monkeypatch.setattr(SRLightningModule, "training_step", killed)
+    with pytest.raises(Killed):
         train(tmp_path / "broken", *common, "trainer.max_steps=8")
+    monkeypatch.setattr(SRLightningModule, "training_step", original)
     assert last_state(tmp_path / "broken")["global_step"] == 4
     train(tmp_path / "broken", *common, "trainer.max_steps=8", "ckpt_path=last")
     broken, unbroken = (last_state(tmp_path / name) for name in ("broken", "unbroken"))
@@ -294,6 +295,34 @@ def test_the_command_tells_what_is_wrong_in_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("esc-sr: error: attention=flex cannot")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_image_is_named_or_skipped(tmp_path, workers):
+    photos, held_out = tmp_path / "photos", tmp_path / "held_out"
+    image = Image.effect_noise((64, 64), 60).convert("RGB")
+    for folder in (photos, held_out):
+        folder.mkdir()
+        for name in ("a.png", "b.png", "c.png"):
+            image.save(folder / name)
+    broken = photos / "b.png"
+    broken.write_bytes(broken.read_bytes()[:3000])
+    common = [
+        "data=folder",
+        f"data.train.gt_dir={photos}",
+        f"data.val.valid.gt_dir={held_out}",
+        f"data.num_workers={workers}",
+        "callbacks=none",
+        "final_table=false",
+    ]
+    stopped = command(*common, cwd=tmp_path)
+    assert stopped.returncode == 1
+    (line,) = [x for x in stopped.stderr.splitlines() if x.startswith("esc-sr: error")]
+    assert str(broken) in line
+    assert "Traceback" not in stopped.stderr
+    skipped = command(*common, "data.train.on_corrupt=skip", cwd=tmp_path)
+    assert skipped.returncode == 0, skipped.stderr
+    assert "skipped: " in skipped.stdout + skipped.stderr
 
 
 def test_a_multirun_makes_one_folder_for_each_attention(tmp_path):

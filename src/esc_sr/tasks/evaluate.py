@@ -82,7 +82,7 @@ def build_network(cfg: DictConfig) -> nn.Module:
         return instantiate(chosen)
     attention = None
     if "attention" in chosen:
-        attention = instantiate(chosen.attention) or "conv_attn"
+        attention = instantiate(chosen["attention"]) or "conv_attn"
     network = load_model(cfg.checkpoint, attention=attention)
     if network.scale != cfg.scale:
         raise InputError(
@@ -99,8 +99,10 @@ def pick_device(name: str) -> torch.device:
         InputError: There is no such device here.
     """
     if name == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
+        accelerator = torch.accelerator.current_accelerator()
+        return (
+            accelerator if accelerator and torch.accelerator.is_available() else torch.device("cpu")
+        )
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

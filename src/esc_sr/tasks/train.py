@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -79,7 +79,14 @@ def run(cfg: DictConfig) -> TrainResult:
     )
     callbacks = list((instantiate(cfg.callbacks) or {}).values())
     loggers = list((instantiate(cfg.logger) or {}).values())
-    trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+    trainer: L.Trainer = instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers or False,
+        # Lightning would add its own where none was chosen.
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
+    )
 
     if trainer.strategy.root_device.type == "cpu":
         try_gradient(network)

@@ -102,7 +102,8 @@ def test_training_by_epochs_keeps_the_bar_of_lightning(fit, console):
 def test_a_file_gets_plain_lines_and_no_bar(fit, console, caplog):
     out = console(terminal=False)
     with caplog.at_level(logging.INFO, "esc_sr"):
-        fit([StepProgressBar(seconds_per_line=0)], max_steps=3, enable_progress_bar=True)
+        bar = StepProgressBar(seconds_per_line=0)
+        fit([bar], max_steps=3, val_check_interval=100, enable_progress_bar=True)
     assert out.getvalue() == ""
     lines = [
         r.getMessage() for r in caplog.records if r.name.startswith("esc_sr.training.callbacks")
@@ -111,10 +112,23 @@ def test_a_file_gets_plain_lines_and_no_bar(fit, console, caplog):
     assert all(re.search(r"train/loss 0\.\d+", line) for line in lines)
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_every_validation_leaves_one_line(fit, console, caplog, terminal):
+    out = console(terminal=terminal)
+    with caplog.at_level(logging.INFO, "esc_sr"):
+        bar = StepProgressBar(seconds_per_line=1000)
+        fit([bar], max_steps=4, val_check_interval=2, enable_progress_bar=True)
+    text = _plain(out) if terminal else caplog.text
+    assert len(re.findall(r"step 2/4 \| .*train/loss", text)) == 1
+    assert len(re.findall(r"step 4/4 \| .*train/loss", text)) == 1
+    assert "v_num" not in text
+
+
 def test_lines_are_rare_but_the_last_step_has_one(fit, console, caplog):
     console(terminal=False)
     with caplog.at_level(logging.INFO, "esc_sr"):
-        fit([StepProgressBar(seconds_per_line=1000)], max_steps=3, enable_progress_bar=True)
+        bar = StepProgressBar(seconds_per_line=1000)
+        fit([bar], max_steps=3, val_check_interval=100, enable_progress_bar=True)
     lines = [
         r.getMessage() for r in caplog.records if r.name.startswith("esc_sr.training.callbacks")
     ]
