@@ -1,4 +1,9 @@
+import os
 from pathlib import Path
+
+# The tests' networks are tiny: threads only wait for each other, and on a busy machine for long.
+# Set before torch is imported, and inherited by the commands that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

@@ -158,6 +158,9 @@ def _explain(error: BaseException, config_name: str) -> str:
     if missing:
         key = getattr(error, "full_key", None) or missing.group(1)
         return f"'{key}' has no default: give it on the command line, {key}=VALUE"
+    plugin = re.search(r"Could not find 'hydra/(launcher|sweeper)/", text)
+    if plugin:
+        return f"{_squeeze(text)}; more {plugin.group(1)}s: pip install 'esc-sr[sweep]'"
     return _squeeze(text)
 
 

@@ -182,6 +182,7 @@ def test_python_values_reach_constructors_not_omegaconf():
         (["trainer.max_stepz=1"], "did you mean 'trainer.max_steps'"),
         (["attention=fast"], "attention/fast.*conv_attn.*eager"),
         (["experiment=nothing"], "experiment/nothing"),
+        (["hydra/launcher=nothing"], r"hydra/launcher/nothing.*esc-sr\[sweep\]"),
     ],
 )
 def test_unknown_keys_and_choices_are_named_with_the_right_ones(overrides, message):

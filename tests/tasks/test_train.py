@@ -149,6 +149,16 @@ def test_a_run_killed_after_a_validation_resumes_the_same(tmp_path, monkeypatch)
     assert same(broken["current_model_state"], unbroken["current_model_state"])
 
 
+def test_resuming_from_what_does_not_fit_is_told_in_one_line(tmp_path):
+    result = train(tmp_path / "a", *FEW_CALLBACKS)
+    with pytest.raises(InputError, match=r"are not those of this ESC: .* of another shape"):
+        train(tmp_path / "b", *FEW_CALLBACKS, "model.dim=32", f"ckpt_path={result.checkpoint}")
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(result.checkpoint.read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"cut\.ckpt as a checkpoint: it is damaged"):
+        train(tmp_path / "c", *FEW_CALLBACKS, f"ckpt_path={cut}")
+
+
 def test_steps_behind_the_last_validation_are_kept(tmp_path):
     result = train(tmp_path, *FEW_CALLBACKS, "trainer.max_steps=3", "trainer.val_check_interval=9")
     assert last_state(tmp_path)["global_step"] == 3

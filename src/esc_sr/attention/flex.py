@@ -73,7 +73,8 @@ class FlexKernel:
 
 @cache
 def _compiled_flex_attention() -> Callable[..., Any]:
-    return torch.compile(flex_attention, dynamic=False)
+    # Dynamic shapes as torch decides: the number of windows may vary without compiling again.
+    return torch.compile(flex_attention)
 
 
 def attention() -> SelfAttention:

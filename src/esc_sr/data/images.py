@@ -97,12 +97,7 @@ def decode_image(source: bytes | BinaryIO, name: str) -> Tensor:
         ) from error
     # Broken files raise nearly anything in Pillow's parsers: struct.error, IndexError, ...
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = "not an image, or empty"
-        raise UnreadableImageError(
-            f"cannot read image {name}: {reason}; replace or delete the file"
-        ) from error
+        raise _unreadable(name, error) from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -126,12 +121,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
                 turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     # As in `decode_image`.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = "not an image, or empty"
-        raise UnreadableImageError(
-            f"cannot read image {path}: {reason}; replace or delete the file"
-        ) from error
+        raise _unreadable(str(path), error) from error
     return (width, height) if turned else (height, width)
 
 
@@ -194,6 +184,13 @@ def replace_file(path: Path, content: bytes) -> None:
             temporary.write_bytes(content)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _unreadable(name: str, error: Exception) -> UnreadableImageError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, Image.UnidentifiedImageError):
+        reason = "not an image, or empty"
+    return UnreadableImageError(f"cannot read image {name}: {reason}; replace or delete the file")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

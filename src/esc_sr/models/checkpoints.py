@@ -97,10 +97,17 @@ def _read_torch(path: Path) -> tuple[Mapping[Any, Any], dict[str, Any] | None]:
             # torch warns of pickle protocols that it reads well enough.
             warnings.simplefilter("ignore", UserWarning)
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except PermissionError as error:
         raise InputError(f"cannot read {path}: {_one_line(error)}") from error
     # What torch raises depends on where the damage lies, and its words do not help.
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        LookupError,
+        ValueError,
+    ) as error:
         raise InputError(
             f"cannot read {path} as a checkpoint: it is damaged or holds objects other than "
             "tensors, which are never unpickled; save its state dict alone"

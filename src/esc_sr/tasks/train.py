@@ -21,6 +21,7 @@ from esc_sr.evaluation import SetResult, evaluate_network
 from esc_sr.models.bicubic import Bicubic
 from esc_sr.models.checkpoints import load_weights, read_checkpoint, save_model, warm_start
 from esc_sr.models.esc import ESCBase
+from esc_sr.profiling.macs import count_parameters
 from esc_sr.tasks.tables import quality_table
 from esc_sr.training.module import SRLightningModule
 
@@ -64,7 +65,10 @@ def run(cfg: DictConfig) -> TrainResult:
     network = instantiate(cfg.model)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{cfg.model._target_} has nothing to train; choose e.g. model=esc")
-    if cfg.init_from is not None and resume_from is None:
+    if resume_from is not None:
+        # Lightning's own words for a file that does not fit fill a screen.
+        load_weights(network, read_checkpoint(resume_from).state_dict, source=str(resume_from))
+    elif cfg.init_from is not None:
         warm_start(network, cfg.init_from)
     datamodule = instantiate(cfg.data)
     check_monitor(cfg, datamodule.val_names)
@@ -94,7 +98,8 @@ def run(cfg: DictConfig) -> TrainResult:
         logger.log_hyperparams(_resolved(cfg))
     _announce(network, output_dir, resume_from, trainer)
 
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from)
+    # Lightning would unpickle anything by default.
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
 
     checkpoint, best_score = best_checkpoint(trainer)
     if checkpoint is not None:
@@ -194,8 +199,7 @@ def _announce(
 ) -> None:
     if not trainer.is_global_zero:
         return
-    count = sum(parameter.numel() for parameter in network.parameters())
-    log.info("%s, %s parameters", type(network).__name__, f"{count:,}")
+    log.info("%s, %s parameters", type(network).__name__, f"{count_parameters(network):,}")
     if resume_from is not None:
         log.info("resuming from %s", _shown(resume_from))
     log.info("writing to %s", _shown(output_dir))

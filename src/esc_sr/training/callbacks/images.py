@@ -10,7 +10,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -19,6 +18,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from esc_sr.errors import InputError
+from esc_sr.files import replacing
+from esc_sr.functional.resize import matlab_imresize
 from esc_sr.training.callbacks.immediate import log_step
 
 LABEL_HEIGHT = 14  # pixels; Pillow's built-in font is 11 high
@@ -56,8 +57,7 @@ def comparison_grid(lq: Tensor, sr: Tensor, gt: Tensor, *, max_size: int) -> NDA
 
     lq = lq.detach().float()
     nearest = lq[:, rows, columns].repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-    # antialias=True changes nothing when enlarging but the kernel: a = -0.5, as everywhere else
-    bicubic = F.interpolate(lq[None], size=size, mode="bicubic", antialias=True)[0]
+    bicubic = matlab_imresize(lq, scale)
     panels = {
         "lq": nearest,
         "bicubic": bicubic[:, rows_hr, columns_hr],
@@ -156,7 +156,9 @@ class ImageLogger(Callback):
                 continue
             for name, grid in grids.items():
                 stem = name.replace("/", "_").replace(os.sep, "_")
-                _write_png(root / set_name / f"{stem}_step{trainer.global_step:07d}.png", grid)
+                path = root / set_name / f"{stem}_step{trainer.global_step:07d}.png"
+                with replacing(path) as temporary:
+                    Image.fromarray(grid).save(temporary)
             _send_to_loggers(trainer, f"val/{set_name}/images", grids)
         self._grids = {}
 
@@ -174,14 +176,6 @@ def _panel(label: str, image: Tensor) -> NDArray[np.uint8]:
     strip = Image.new("RGB", (pixels.shape[1], LABEL_HEIGHT))
     ImageDraw.Draw(strip).text((2, 1), label, fill=(255, 255, 255))
     return np.concatenate([np.asarray(strip), pixels])
-
-
-def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a PNG so that a reader finds either nothing or all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(image).save(temporary, format="PNG")
-    temporary.replace(path)
 
 
 def _send_to_loggers(trainer: L.Trainer, key: str, grids: dict[str, NDArray[np.uint8]]) -> None:
