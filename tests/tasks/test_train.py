@@ -226,6 +226,26 @@ def test_a_compiled_run_learns_the_same(tmp_path):
         torch.testing.assert_close(a[key], b[key], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
+    common = [*FEW_CALLBACKS, "callbacks=checkpoint"]
+    done = command(*common, "data.batch_size=4", "run_dir=one", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = command(
+        *common,
+        "trainer=ddp",
+        "trainer.precision=32-true",
+        "trainer.devices=2",
+        "data.batch_size=2",
+        "run_dir=two",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (weights(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], rtol=1e-4, atol=1e-5)
+
+
 def test_training_lowers_the_loss(tmp_path):
     train(tmp_path, *FEW_CALLBACKS, "trainer.max_steps=40", "trainer.val_check_interval=40")
     with open(tmp_path / "csv" / "version_0" / "metrics.csv") as file:
@@ -279,7 +299,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path, monke
         (["trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2"], "multiple"),
         (["trainer.val_check_interval=0.5"], "whole number of batches"),
         (["ckpt_path=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
-        (["init_from=nowhere.pth"], "checkpoint not found: nowhere.pth"),
+        (["init_from=nowhere.pth"], "init_from: there is no checkpoint nowhere.pth"),
         (["data=div2k", "paths.data_dir=/nowhere"], "/nowhere/DIV2K.*DIV2K_train_HR.zip"),
         (["monitor=val/Set5/psnr_y"], "monitor=val/Set5/psnr_y.*val/sample/psnr_y"),
         (["data.train.crop_size=500"], "smaller than the crop"),

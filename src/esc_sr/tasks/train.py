@@ -69,6 +69,11 @@ def run(cfg: DictConfig) -> TrainResult:
         # Lightning's own words for a file that does not fit fill a screen.
         load_weights(network, read_checkpoint(resume_from).state_dict, source=str(resume_from))
     elif cfg.init_from is not None:
+        if not Path(cfg.init_from).expanduser().is_file():
+            raise InputError(
+                f"init_from: there is no checkpoint {cfg.init_from}; train that network first, "
+                "name another file, or set init_from=null for fresh weights"
+            )
         warm_start(network, cfg.init_from)
     datamodule = instantiate(cfg.data)
     check_monitor(cfg, datamodule.val_names)
