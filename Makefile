@@ -29,7 +29,7 @@ quickstart: setup ## Train a small ESC on the packaged photographs (about two mi
 test: setup ## Run the test suite
 	$(BIN)/python -m pytest
 
-test-slow: setup ## Run the long tests too (packaging, README, torch.compile, flex)
+test-slow: setup ## Run the long tests too (compiled kernels and training, two processes)
 	$(BIN)/python -m pytest -m 'not gpu'
 
 lint: setup ## Check style and spelling

@@ -47,4 +47,11 @@ def create_model(
         raise InputError(f"unknown model '{name}'; choose one of: {', '.join(list_models())}")
     composed = compose_config("train", [f"model={name}", f"attention={attention}"])
     composed.scale = scale
-    return instantiate(composed.model, **overrides).eval()
+    unknown = overrides.keys() - composed.model.keys()
+    if unknown:
+        raise InputError(
+            f"model '{name}' has no argument '{min(unknown)}'; "
+            f"choose from: {', '.join(map(str, composed.model))}"
+        )
+    composed.model.update(overrides)
+    return instantiate(composed.model).eval()

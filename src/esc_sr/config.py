@@ -7,8 +7,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from esc_sr.errors import InputError
 
@@ -52,12 +53,12 @@ def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfi
         raise InputError(_explain(error, config_name)) from error
 
 
-def instantiate(node: Any, **kwargs: Any) -> Any:
+def instantiate(node: Any) -> Any:
     """Build what a `_target_` node describes; constructors get plain Python values.
 
     Args:
-        node: A node of a composed configuration.
-        kwargs: Further arguments of the constructor.
+        node: A node of a composed configuration; None stays None. A `_partial_` node gives a
+            callable that translates errors in the same way.
 
     Returns:
         The object.
@@ -69,19 +70,37 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
     from hydra.utils import instantiate as hydra_instantiate
 
     try:
-        return hydra_instantiate(node, _convert_="all", **kwargs)
+        built = hydra_instantiate(node, _convert_="all")
     except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, InputError):
-            raise cause from error
-        # Lightning's own refusals (no such accelerator, …) are told by their name alone.
-        refused = type(cause).__name__ == "MisconfigurationException"
-        unknown_key = isinstance(cause, TypeError) and "argument" in str(cause)
-        if refused or unknown_key or isinstance(cause, ValueError):
-            where = re.search(r"full_key: (\S+)", str(error))
-            place = where.group(1) if where else str(error).split(":")[0]
-            raise InputError(f"{place}: {_squeeze(str(cause))}") from error
-        raise
+        where = re.search(r"full_key: (\S+)", str(error))
+        raise _translated(
+            error.__cause__ or error, where.group(1) if where else "configuration"
+        ) from None
+    if isinstance(built, partial):
+        return _translating(built, str(node._get_full_key(None)))
+    return built
+
+
+def _translating(factory: Callable[..., Any], key: str) -> Callable[..., Any]:
+    def build(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return factory(*args, **kwargs)
+        except Exception as error:
+            raise _translated(error, key) from None
+
+    return build
+
+
+def _translated(error: BaseException, key: str) -> BaseException:
+    """Make an `InputError` that names the key of what a constructor refused; else the error."""
+    refused = type(error).__name__ == "MisconfigurationException"
+    if isinstance(error, InputError):
+        return error
+    if refused or isinstance(error, TypeError | ValueError | ModuleNotFoundError):
+        told = InputError(f"{key}: {_squeeze(str(error))}")
+        told.__cause__ = error
+        return told
+    return error
 
 
 def hydra_main(
@@ -102,9 +121,17 @@ def hydra_main(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    # Else Hydra itself would print several lines and leave; the errors are told below.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    asked = os.environ.get("HYDRA_FULL_ERROR")
+
+    def leave(error: BaseException) -> NoReturn:
+        if asked == "1":
+            raise error
+        sys.stderr.write(f"esc-sr: error: {_explain(error, config_name)}\n")
+        sys.exit(1)
+
+    def hydra_raises() -> None:
+        # Else Hydra itself would print several lines and leave.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
 
     command_line = sys.argv
     # Hydra reads the arguments from there, and wants its flag before the overrides.
@@ -112,33 +139,43 @@ def hydra_main(
     sys.argv = [command_line[0], *multirun_first]
 
     def job(config: DictConfig) -> Any:
-        # Lightning starts the other processes of a run with the command line of this one.
+        # Lightning starts the other processes of a run with the command line and the environment
+        # of this one.
         sys.argv = command_line
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if asked is not None:
+            os.environ["HYDRA_FULL_ERROR"] = asked
         OmegaConf.set_readonly(config, True)
         try:
             return task(config)
-        except (InputError, HydraException, OmegaConfBaseException) as error:
-            if wants_traceback:
+        except told as error:
+            leave(error)
+        except RuntimeError as error:
+            # What the other processes of a run see when one of them has left.
+            if "closed by peer" not in str(error) and "reset by peer" not in str(error):
                 raise
-            _leave(_explain(error, config_name))
+            leave(InputError("another process of this run stopped; its message stands above"))
+        finally:
+            hydra_raises()
 
+    told = (InputError, HydraException, OmegaConfBaseException, OSError)
     main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
+    hydra_raises()
     try:
         main(job)()
-    except (HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
+    except told as error:
+        leave(error)
+    except ValueError as error:
+        if "Config group override" not in str(error):
             raise
-        _leave(_explain(error, config_name))
-
-
-def _leave(message: str) -> None:
-    sys.stderr.write(f"esc-sr: error: {message}\n")
-    sys.exit(1)
+        leave(InputError("a group cannot be null: leave it out with ~group, e.g. ~attention"))
 
 
 def _explain(error: BaseException, config_name: str) -> str:
     """Say in one line which key or choice is wrong and what would be right."""
     text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}"
     if text.startswith("Caught ") and "in DataLoader worker" in text:
         # A worker's error carries its traceback; the last line is the error itself.
         return text.strip().splitlines()[-1].partition(": ")[2]
@@ -146,7 +183,7 @@ def _explain(error: BaseException, config_name: str) -> str:
     if unknown and "is not in struct" in f"{text} {error.__cause__}":
         key = unknown.group(1)
         known = set(_known_keys(config_name))
-        close = difflib.get_close_matches(key, sorted(known - {key}), n=1, cutoff=0.6)
+        close = difflib.get_close_matches(key, sorted(known - {key}), n=1, cutoff=0.75)
         hint = f"did you mean '{close[0]}'? " if close else ""
         if key in known:
             hint = "it belongs to a choice of another group than the ones made here; "
@@ -161,6 +198,8 @@ def _explain(error: BaseException, config_name: str) -> str:
     plugin = re.search(r"Could not find 'hydra/(launcher|sweeper)/", text)
     if plugin:
         return f"{_squeeze(text)}; more {plugin.group(1)}s: pip install 'esc-sr[sweep]'"
+    if type(error).__name__ == "OverrideParseException":
+        return f"{_squeeze(text)}; quote values with spaces or signs: 'key=\"a value\"'"
     return _squeeze(text)
 
 
@@ -178,6 +217,7 @@ def _known_keys(config_name: str) -> Iterator[str]:
 
 
 def _squeeze(text: str) -> str:
-    """Put a message of several lines onto one."""
+    """Put a message of several lines onto one, without Hydra's list of where it looked."""
+    text = text.partition("Config search path")[0]
     lines = [line.strip() for line in text.splitlines()]
     return "; ".join(line for line in lines if line and not line.startswith("object_type"))

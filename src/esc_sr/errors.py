@@ -17,6 +17,21 @@ class MissingExtraError(InputError, ImportError):
     """An optional package is needed and not installed; the message names the extra."""
 
 
+def check_integers(at_least: int, **values: object) -> None:
+    """Check that values are integers and large enough.
+
+    Args:
+        at_least: Smallest value allowed.
+        values: By the name that a message shall give them.
+
+    Raises:
+        InputError: One is not.
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+            raise InputError(f"{name} must be an integer of at least {at_least}, got {value!r}")
+
+
 def require_extra(module: str, extra: str) -> ModuleType:
     """Import an optional package, or say which extra brings it.
 

@@ -145,9 +145,9 @@ def test_a_fresh_module_starts_at_the_first_sample(pairs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"num_workers": -1}, "num_workers must not be negative"),
-        ({"seed": -1}, "seed must not be negative"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
+        ({"num_workers": -1}, "num_workers must be an integer of at least 0"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"train": []}, "no training set"),
     ],
 )

@@ -181,8 +181,8 @@ def test_an_image_smaller_than_the_crop_is_told_with_both_sizes(tmp_path, make_i
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scale": 0}, "scale must be at least 1, got 0"),
-        ({"scale": 2, "crop_size": 0}, "crop_size must be at least 1"),
+        ({"scale": 0}, "scale must be an integer of at least 1, got 0"),
+        ({"scale": 2, "crop_size": 0}, "crop_size must be an integer of at least 1"),
         ({"scale": 2, "on_corrupt": "ignore"}, "on_corrupt must be 'stop' or 'skip'"),
     ],
 )

@@ -202,7 +202,7 @@ def test_another_recipe_does_not_mix_with_what_is_there(tmp_path, make_images):
     ("arguments", "message"),
     [
         ({"scales": (3,), "window_size": 32}, "must be multiples of 3"),
-        ({"scales": (1,)}, "scales must be at least 2"),
+        ({"scales": (1,)}, "each of scales must be an integer of at least 2"),
         ({"scales": (2,), "step": 0}, "at least 1"),
     ],
 )

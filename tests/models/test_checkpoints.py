@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from esc_sr import create_model, load_model, save_model
+from esc_sr.attention import attention_by_name
 from esc_sr.errors import InputError
 from esc_sr.models.checkpoints import (
     change_scale,
@@ -48,6 +49,7 @@ def wrappings(state_dict):
             },
             "current_model_state": {f"network.{key}": value for key, value in other.items()},
         },
+        "twice": {f"module.network.{key}": value for key, value in state_dict.items()},
         "compiled": {"params": {f"_orig_mod.{key}": v for key, v in state_dict.items()}},
     }
 
@@ -77,6 +79,7 @@ def test_the_configuration_of_every_variant_is_deduced(name):
     made = create_model(name, scale=3)
     deduced = deduce_config(made.state_dict())
     deduced["window_size"] = [deduced["window_size"]] * 2
+    made.config.pop("geometric_ensemble")  # the one thing that weights do not tell
     assert deduced == made.config
 
 
@@ -86,6 +89,29 @@ def test_safetensors_remember_what_shapes_do_not_tell(tmp_path):
     loaded = load_model(path)
     assert loaded.window_size == (4, 8)
     assert torch.equal(loaded(LQ), made(LQ))
+
+
+@pytest.mark.parametrize("cls", [ESC, ESCFP])
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_the_geometric_ensemble_is_remembered(tmp_path, cls, ensemble):
+    """Shapes do not tell it, and the wrong one gives another image without an error."""
+    made = cls(scale=2, **TINY, geometric_ensemble=ensemble).eval()
+    loaded = load_model(save_model(made, tmp_path / "x.safetensors"))
+    assert loaded.geometric_ensemble is ensemble
+    assert torch.equal(loaded(LQ), made(LQ))
+
+
+def test_a_rectangular_window_that_is_not_recorded_is_told(tmp_path):
+    made = ESC(**{"scale": 2, **TINY, "window_size": (4, 8)})
+    torch.save(made.state_dict(), tmp_path / "x.pth")
+    with pytest.raises(InputError, match="rectangular windows and does not record their sides"):
+        load_model(tmp_path / "x.pth")
+
+
+def test_foreign_metadata_is_ignored(network, tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file(network.state_dict(), path, metadata={"config": "[1]"})
+    assert torch.equal(load_model(path)(LQ), network(LQ))
 
 
 def test_half_precision_weights_load_into_float32(network, tmp_path):
@@ -106,8 +132,9 @@ def test_conv_attn_is_told_apart(network, tmp_path):
     without = save_model(ESC(scale=2, **TINY, attention=None), tmp_path / "b.safetensors")
     with pytest.raises(InputError, match="another network"):
         load_model(with_attention, attention="conv_attn")
-    with pytest.raises(InputError, match="without self-attention"):
-        load_model(without, attention="eager")
+    for attention in ("eager", attention_by_name("eager")):
+        with pytest.raises(InputError, match=r"without self-attention.*attention=eager does not"):
+            load_model(without, attention=attention)
     assert load_model(without, attention="conv_attn") is not None
 
 

@@ -210,13 +210,46 @@ def test_set_attention_refuses_another_network():
         ({"dim": 16.0}, "dim must be an integer of at least 1, got 16.0"),
         ({"window_size": 0}, "window_size must be"),
         ({"window_size": (8, 8, 8)}, "window_size must be"),
-        ({"num_conv_attn": -1}, "num_conv_attn must be at least 0"),
+        ({"num_conv_attn": -1}, "num_conv_attn must be an integer of at least 0"),
+        ({"num_conv_attn": "a"}, "num_conv_attn must be an integer of at least 0"),
+        ({"large_kernel_size": 2.5}, "large_kernel_size must be an integer"),
+        ({"window_size": 2.5}, "window_size must be"),
+        ({"ffn_ratio": 0}, "ffn_ratio=0 leaves no hidden channels"),
         ({"attention": "fast"}, "unknown attention 'fast'"),
     ],
 )
 def test_impossible_values_are_named(changes, message):
     with pytest.raises(InputError, match=message):
         ESC(**{"scale": 2, **TINY, **changes})
+
+
+@pytest.mark.parametrize("cls", [ESC, ESCFP])
+def test_a_single_mixed_channel_is_enough(cls):
+    sr = tiny(cls, partial_dim=1)(torch.rand(1, 3, 8, 8))
+    assert sr.shape == (1, 3, 16, 16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["sdpa", None])
+def test_compiles_for_fixed_sizes_with_gradient_at_several(attention):
+    """Inductor of torch 2.13 fails on the backward pass of dynamic sizes, hence dynamic=False."""
+    torch._dynamo.reset()
+    network = tiny(ESC, attention, num_blocks=1, num_conv_attn=1)
+    compiled = torch.compile(network, fullgraph=True, dynamic=False)
+    for size in ((1, 9, 14), (2, 16, 8)):
+        lq = torch.rand(size[0], 3, *size[1:])
+        network.zero_grad()
+        network(lq).square().sum().backward()
+        expected = [parameter.grad.clone() for parameter in network.parameters()]
+        network.zero_grad()
+        compiled(lq).square().sum().backward()
+        for parameter, gradient in zip(network.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)
+
+
+def test_its_title_says_that_there_is_no_self_attention():
+    assert tiny().title == "ESC"
+    assert tiny(ESCFP, None).title == "ESCFP (conv_attn)"
 
 
 def test_create_model_takes_constructor_arguments():

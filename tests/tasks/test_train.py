@@ -12,8 +12,10 @@ from PIL import Image
 from esc_sr import load_model
 from esc_sr.config import compose_config
 from esc_sr.errors import InputError
+from esc_sr.losses.weighted import WeightedLoss
 from esc_sr.models.checkpoints import read_checkpoint
 from esc_sr.tasks.train import run
+from esc_sr.training import module
 from esc_sr.training.module import SRLightningModule
 
 # A network of a few thousand weights on the packaged photographs.
@@ -210,7 +212,9 @@ def test_every_loss_trains_and_its_terms_are_logged(tmp_path, loss):
 
 def test_bfloat16_and_compilation_train(tmp_path, monkeypatch):
     compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self)))
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, dynamic: compiled.append(type(self))
+    )
     result = train(tmp_path, *FEW_CALLBACKS, "trainer.precision=bf16-mixed", "compile=true")
     assert [cls.__name__ for cls in compiled] == ["ESC"]
     values = weights(result.output_dir / "model.safetensors").values()
@@ -267,22 +271,34 @@ def test_overfitting_one_batch_repeats_it(tmp_path):
     assert len(set(losses)) == 1
 
 
-def test_a_nan_stops_training_and_names_the_term_and_the_step(tmp_path):
-    with pytest.raises(InputError, match=r"loss term 'l1' is (nan|inf) at step [1-9]") as caught:
+def test_a_nan_stops_training_and_names_the_term_and_the_step(tmp_path, monkeypatch):
+    original, calls = WeightedLoss.forward, []
+
+    def broken_at_step_3(self, sr, gt):
+        calls.append(None)
+        terms = original(self, sr, gt)
+        return {"l1": terms["l1"] * float("nan")} if len(calls) == 4 else terms
+
+    monkeypatch.setattr(WeightedLoss, "forward", broken_at_step_3)
+    with pytest.raises(InputError, match=r"loss term 'l1' is nan at step 3: ") as caught:
+        train(tmp_path, *FEW_CALLBACKS)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert f"the last good checkpoint is {last}" in str(caught.value)
+    assert last_state(tmp_path)["global_step"] == 2
+
+
+def test_a_learning_rate_that_is_too_high_stops_training(tmp_path):
+    with pytest.raises(InputError, match=r"is (nan|inf) at step [1-9].*try a lower optimizer.lr"):
         train(
             tmp_path,
             *FEW_CALLBACKS,
             "optimizer.lr=1.0e+30",
             "trainer.gradient_clip_val=null",
-            "trainer.val_check_interval=1",
-            "trainer.num_sanity_val_steps=0",
+            "trainer.val_check_interval=4",
         )
-    assert "the last good checkpoint is" in str(caught.value)
 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path, monkeypatch):
-    from esc_sr.losses.weighted import WeightedLoss
-
     def poisoned(self, sr, gt):
         # The loss is finite, its gradient is not: the derivative of a square root at zero.
         return {"l1": (sr - sr).abs().sum().sqrt() + (sr - gt).abs().mean()}
@@ -296,8 +312,20 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path, monke
     ("overrides", "message"),
     [
         (["attention=flex"], "attention=flex cannot train on a CPU"),
+        (["seed=-1"], "seed must be an integer of at least 0, got -1"),
+        (["seed=abc"], "seed must be an integer of at least 0, got 'abc'"),
+        (["scale=2.5"], "scale must be an integer of at least 1"),
+        (["trainer.max_steps=abc"], "trainer.max_steps must be an integer"),
+        (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches must be an integer"),
+        (["data.batch_size=0"], "data.batch_size must be an integer of at least 1"),
+        (["data.num_workers=abc"], "data.num_workers must be an integer"),
+        (["data.train.crop_size=abc"], "crop_size must be an integer"),
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate"),
+        (["+optimizer.nonsense=1"], "optimizer: .*nonsense"),
+        (["scheduler.warmup_steps=abc"], "scheduler: "),
+        (["trainer.precision=fp8"], "trainer: .*fp8"),
         (["trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2"], "multiple"),
-        (["trainer.val_check_interval=0.5"], "whole number of batches"),
+        (["trainer.val_check_interval=0.5"], "val_check_interval must be an integer"),
         (["ckpt_path=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
         (["init_from=nowhere.pth"], "init_from: there is no checkpoint nowhere.pth"),
         (["data=div2k", "paths.data_dir=/nowhere"], "/nowhere/DIV2K.*DIV2K_train_HR.zip"),
@@ -318,6 +346,52 @@ def test_impossible_configurations_fail_at_start_in_one_line(tmp_path, overrides
 def command(*arguments, cwd):
     call = [sys.executable, "-m", "esc_sr", "train", *TINY, *arguments]
     return subprocess.run(call, capture_output=True, text=True, cwd=cwd)
+
+
+def test_bicubic_cannot_be_trained(tmp_path):
+    cfg = compose_config("train", ["model=bicubic", f"paths.output_dir={tmp_path}"])
+    with pytest.raises(InputError, match="Bicubic has no attention to choose: add ~attention"):
+        run(cfg)
+    overrides = ["model=bicubic", "~attention", f"paths.output_dir={tmp_path}"]
+    with pytest.raises(InputError, match="Bicubic has nothing to train"):
+        run(compose_config("train", overrides))
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path):
+    train(tmp_path, *FEW_CALLBACKS)
+    before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
+    with pytest.raises(InputError, match="holds a run already: go on with ckpt_path=last"):
+        train(tmp_path, *FEW_CALLBACKS, "seed=3")
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_weights_alone_cannot_be_resumed(tmp_path):
+    result = train(tmp_path / "a", *FEW_CALLBACKS)
+    model = result.output_dir / "model.safetensors"
+    with pytest.raises(InputError, match=r"weights only.*init_from=.*starts a new run"):
+        train(tmp_path / "b", *FEW_CALLBACKS, f"ckpt_path={model}")
+
+
+def test_no_logger_and_no_callbacks(tmp_path):
+    for name, choice in (("a", "logger=none"), ("b", "logger=[]")):
+        result = train(tmp_path / name, choice, "callbacks=none", "final_table=false")
+        assert [path.name for path in result.output_dir.iterdir()] == ["model.safetensors"]
+
+
+def test_validation_that_is_not_finite_stops_before_anything_is_saved(tmp_path, monkeypatch):
+    """Checkpoints are written after validation: the good one must not be overwritten."""
+    original, calls = module.enlarge, []
+
+    def broken_later(network, lq, *, forward):
+        calls.append(None)
+        sr = original(network, lq, forward=forward)
+        return sr * float("nan") if len(calls) > 1 + 3 else sr  # the trial image, one validation
+
+    monkeypatch.setattr(module, "enlarge", broken_later)
+    message = r"validation image 'egg-basket' is not finite at step 4.*last\.ckpt"
+    with pytest.raises(InputError, match=message):
+        train(tmp_path, *FEW_CALLBACKS)
+    assert last_state(tmp_path)["global_step"] == 2
 
 
 def test_the_command_tells_what_is_wrong_in_one_line(tmp_path):

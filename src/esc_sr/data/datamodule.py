@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from esc_sr.data.pairs import JoinedImages, Pair, PairedImages
 from esc_sr.data.sampler import ResumableSampler
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, check_integers
 
 
 class SRDataModule(L.LightningDataModule):
@@ -45,12 +45,8 @@ class SRDataModule(L.LightningDataModule):
         pin_memory: bool = False,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise InputError(f"data.batch_size must be at least 1, got {batch_size}")
-        if num_workers < 0:
-            raise InputError(f"data.num_workers must not be negative, got {num_workers}")
-        if seed < 0:
-            raise InputError(f"seed must not be negative, got {seed}")
+        check_integers(1, **{"data.batch_size": batch_size})
+        check_integers(0, **{"data.num_workers": num_workers, "seed": seed})
         if isinstance(train, Mapping):
             train = list(train.values())
         self.train = JoinedImages(train) if isinstance(train, Sequence) else train

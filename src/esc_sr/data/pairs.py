@@ -24,7 +24,7 @@ from esc_sr.data.degradations import BicubicDegradation, Degradation, degrade_cr
 from esc_sr.data.images import UnreadableImageError
 from esc_sr.data.sampler import SampleKey
 from esc_sr.data.sources import CachedImages, ImageSource, open_source
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, check_integers
 
 _log = logging.getLogger(__name__)
 
@@ -78,10 +78,9 @@ class PairedImages(Dataset[Pair]):
         on_corrupt: Literal["stop", "skip"] = "stop",
         hint: str = "",
     ) -> None:
-        if scale < 1:
-            raise InputError(f"scale must be at least 1, got {scale}")
-        if crop_size is not None and crop_size < 1:
-            raise InputError(f"crop_size must be at least 1 LQ pixel, got {crop_size}")
+        check_integers(1, scale=scale)
+        if crop_size is not None:
+            check_integers(1, crop_size=crop_size)
         if on_corrupt not in ("stop", "skip"):
             raise InputError(f"on_corrupt must be 'stop' or 'skip', got '{on_corrupt}'")
         self.scale = scale

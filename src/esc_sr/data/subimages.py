@@ -22,7 +22,7 @@ from esc_sr.data.degradations import BicubicDegradation
 from esc_sr.data.images import encode_image, image_size, read_image, replace_file
 from esc_sr.data.pairs import match_names
 from esc_sr.data.sources import LMDB_INDEX, open_source
-from esc_sr.errors import InputError, require_extra
+from esc_sr.errors import InputError, check_integers, require_extra
 
 RECIPE_FILE = "subimages.json"
 
@@ -44,13 +44,10 @@ class CutRecipe:
     threshold: int = 0
 
     def __post_init__(self) -> None:
-        if self.window_size < 1 or self.step < 1 or self.threshold < 0:
-            raise InputError(
-                "window_size and step must be at least 1 and threshold at least 0, got "
-                f"{self.window_size}, {self.step} and {self.threshold}"
-            )
-        if any(scale < 2 for scale in self.scales):
-            raise InputError(f"scales must be at least 2, got {list(self.scales)}")
+        check_integers(1, window_size=self.window_size, step=self.step)
+        check_integers(0, threshold=self.threshold)
+        for scale in self.scales:
+            check_integers(2, **{"each of scales": scale})
         if self.window_size % self.multiple or self.step % self.multiple:
             raise InputError(
                 f"window_size={self.window_size} and step={self.step} must be multiples of "
@@ -139,6 +136,7 @@ def cut_subimages(
         MissingExtraError: `lmdb` without the package.
     """
     begin = time.perf_counter()
+    check_integers(0, num_workers=num_workers)
     if recipe.scales and lq_out is None:
         raise InputError("lq_out is needed where scales are given: set it, or scales=[]")
     jobs = _plan(gt_dir, lq_dir, recipe, hint)

@@ -91,6 +91,7 @@ class SeparableLargeKernelConv(nn.Module):
 
 def _kernel_generator(partial_dim: int, hidden: int) -> nn.Sequential:
     """Map the mean over space to one 3×3 kernel a channel; all zero at first."""
+    hidden = max(hidden, 1)
     last = nn.Conv2d(hidden, partial_dim * DYNAMIC_KERNEL_SIZE**2, 1)
     nn.init.zeros_(last.weight)
     if last.bias is not None:

@@ -43,11 +43,13 @@ class Checkpoint:
         path: The file read.
         state_dict: Weights under the network's own names, on the CPU, in the file's dtype.
         config: `ESCBase.config` of the network that was saved, or None.
+        is_training_state: Whether the file is a Lightning checkpoint, which training can resume.
     """
 
     path: Path
     state_dict: dict[str, Tensor]
     config: dict[str, Any] | None
+    is_training_state: bool = False
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -68,17 +70,21 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"checkpoint not found: {path}")
-    loaded, config = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    is_training_state = False
+    if path.suffix == ".safetensors":
+        loaded, config = _read_safetensors(path)
+    else:
+        loaded, config, is_training_state = _read_torch(path)
     state_dict = {}
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise InputError(f"no weights in {path}: entry {name!r} is not a tensor")
-        for prefix in _PREFIXES:
-            name = name.removeprefix(prefix)
+        while name.startswith(_PREFIXES):
+            name = name.split(".", 1)[1]
         state_dict[name] = value
     if not state_dict:
         raise InputError(f"no weights in {path}: the file is empty")
-    return Checkpoint(path, state_dict, config)
+    return Checkpoint(path, state_dict, config, is_training_state)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -86,12 +92,13 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["config"]) if "config" in metadata else None
+        config = json.loads(metadata.get("config", "null"))
+        return tensors, config if isinstance(config, dict) else None
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"cannot read {path} as safetensors: {_one_line(error)}") from error
 
 
-def _read_torch(path: Path) -> tuple[Mapping[Any, Any], dict[str, Any] | None]:
+def _read_torch(path: Path) -> tuple[Mapping[Any, Any], dict[str, Any] | None, bool]:
     try:
         with warnings.catch_warnings():
             # torch warns of pickle protocols that it reads well enough.
@@ -114,7 +121,9 @@ def _read_torch(path: Path) -> tuple[Mapping[Any, Any], dict[str, Any] | None]:
         ) from error
     if not isinstance(loaded, Mapping):
         raise InputError(f"no weights in {path}: it holds a {type(loaded).__name__}, not a dict")
-    config = loaded.get("network_config")
+    recorded = loaded.get("network_config")
+    config = recorded if isinstance(recorded, dict) else None
+    is_training_state = "pytorch-lightning_version" in loaded and "optimizer_states" in loaded
     for key in _STATE_DICT_KEYS:
         if isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -123,7 +132,7 @@ def _read_torch(path: Path) -> tuple[Mapping[Any, Any], dict[str, Any] | None]:
         raise InputError(f"no weights in {path}: the Lightning checkpoint has no state_dict")
     # A Lightning module also holds losses and metrics; the network is what its prefix says.
     own = {name: value for name, value in loaded.items() if str(name).startswith("network.")}
-    return own or loaded, config
+    return own or loaded, config, is_training_state
 
 
 def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -133,9 +142,9 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         state_dict: Weights of an ESC or ESC-FP network.
 
     Returns:
-        The constructor's arguments and `architecture`. Windows are taken to be square, and a
-        network without self-attention tells neither `window_size` nor `num_heads`; those are then
-        left out.
+        The constructor's arguments, `architecture` and `self_attention`. What the weights do not
+        tell is left out: `geometric_ensemble`, the sides of a rectangular window, and
+        `window_size` and `num_heads` of a network without self-attention.
 
     Raises:
         InputError: The weights are those of another architecture.
@@ -169,6 +178,7 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             "num_conv_attn": num_conv_attn,
             "attn_ffn_ratio": _ratio(state_dict["blocks.0.proj.proj.weight"].shape[0], dim),
             "use_ln": "blocks.0.lns.0.weight" in names,
+            "self_attention": "blocks.0.attn.to_qkv.weight" in names,
         }
         if num_conv_attn:
             hidden = state_dict["blocks.0.convffns.0.proj.weight"].shape[0]
@@ -178,13 +188,10 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     table = state_dict.get("blocks.0.attn.relative_position_bias")
     if table is not None:
         config["num_heads"] = table.shape[0]
-        config["window_size"] = (math.isqrt(table.shape[1]) + 1) // 2
+        side = math.isqrt(table.shape[1])
+        if side**2 == table.shape[1]:
+            config["window_size"] = (side + 1) // 2
     return config
-
-
-def has_self_attention(state_dict: Mapping[str, Tensor]) -> bool:
-    """Tell a network with self-attention from one made with `attention=conv_attn`."""
-    return "blocks.0.attn.to_qkv.weight" in state_dict
 
 
 def load_model(path: str | Path, *, attention: SelfAttention | str | None = None) -> ESCBase:
@@ -206,7 +213,12 @@ def load_model(path: str | Path, *, attention: SelfAttention | str | None = None
     checkpoint = read_checkpoint(path)
     config = _merged_config(checkpoint)
     architecture = ARCHITECTURES[config.pop("architecture")]
-    if has_self_attention(checkpoint.state_dict):
+    if config.pop("self_attention"):
+        if "window_size" not in config:
+            raise InputError(
+                f"{path} holds a network with rectangular windows and does not record their sides; "
+                "save it with esc_sr.save_model"
+            )
         if attention == "conv_attn":
             raise InputError(
                 f"{path} holds a network with self-attention; attention=conv_attn is another "
@@ -216,22 +228,23 @@ def load_model(path: str | Path, *, attention: SelfAttention | str | None = None
     elif attention in (None, "conv_attn"):
         network = architecture(**config, attention=None)
     else:
+        name = attention if isinstance(attention, str) else attention.kernel.name
         raise InputError(
             f"{path} holds a network without self-attention (made with attention=conv_attn); "
-            f"attention={attention!r} does not apply to it"
+            f"attention={name} does not apply to it"
         )
     load_weights(network, checkpoint.state_dict, source=str(path))
     return network.eval()
 
 
 def _merged_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Shapes say most; what they leave open (rectangular windows) the recorded config adds."""
+    """Shapes say most; what they leave open the recorded configuration adds."""
     try:
         config = deduce_config(checkpoint.state_dict)
     except InputError as error:
         raise InputError(f"{checkpoint.path}: {error}") from error
     recorded = checkpoint.config or {}
-    for name in ("window_size", "num_heads"):
+    for name in ("window_size", "num_heads", "geometric_ensemble"):
         if isinstance(recorded.get(name), int | list):
             config[name] = recorded[name]
     return config

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from esc_sr.attention import SelfAttention, attention_by_name
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, check_integers
 from esc_sr.functional.geometry import dihedral_mean
 from esc_sr.layers.conv_attn import ConvAttn, LargeKernelConv, SeparableLargeKernelConv
 from esc_sr.layers.conv_ffn import ConvFFN
@@ -74,8 +74,10 @@ class ESCBase(nn.Module):
         window_size: (height, width) of the attention windows, in feature pixels.
         geometric_ensemble: Whether each forward averages the shared kernel over its flips and
             rotations. False after `models.checkpoints.fold_large_kernel`.
-        config: The constructor's arguments but `attention`, plus the class's name, all plain
-            values: what a checkpoint records.
+        has_self_attention: False if every self-attention is a ConvAttn.
+        config: The constructor's arguments, the class's name as `architecture` and, in place of
+            `attention`, whether there is `self_attention`, all plain values: what a checkpoint
+            records.
     """
 
     large_kernel_conv: type[LargeKernelConv] | type[SeparableLargeKernelConv]
@@ -98,16 +100,27 @@ class ESCBase(nn.Module):
         attention: SelfAttention | str | None,
     ) -> None:
         super().__init__()
-        _check_at_least_one(scale=scale, dim=dim, num_blocks=num_blocks, partial_dim=partial_dim)
-        if num_conv_attn < 0:
-            raise InputError(f"model.num_conv_attn must be at least 0, got {num_conv_attn}")
+        check_integers(
+            1,
+            scale=scale,
+            dim=dim,
+            partial_dim=partial_dim,
+            large_kernel_size=large_kernel_size,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+        )
+        check_integers(0, num_conv_attn=num_conv_attn)
         if partial_dim > dim:
             raise InputError(f"model.partial_dim={partial_dim} must not exceed model.dim={dim}")
-        if large_kernel_size < 1 or large_kernel_size % 2 == 0:
+        if large_kernel_size % 2 == 0:
             raise InputError(f"model.large_kernel_size must be odd, got {large_kernel_size}")
+        for name, ratio in (("ffn_ratio", ffn_ratio), ("attn_ffn_ratio", attn_ffn_ratio)):
+            if int(dim * ratio) < 1:
+                raise InputError(f"model.{name}={ratio} leaves no hidden channels of dim={dim}")
         if isinstance(attention, str):
             attention = attention_by_name(attention)
         self.scale = scale
+        self.has_self_attention = attention is not None
         self.window_size = _as_pair(window_size)
         self.geometric_ensemble = geometric_ensemble
         self.config: dict[str, Any] = {
@@ -123,6 +136,8 @@ class ESCBase(nn.Module):
             "ffn_ratio": ffn_ratio,
             "attn_ffn_ratio": attn_ffn_ratio,
             "use_ln": use_ln,
+            "geometric_ensemble": geometric_ensemble,
+            "self_attention": self.has_self_attention,
         }
 
         def conv_attn() -> ConvAttn:
@@ -149,6 +164,11 @@ class ESCBase(nn.Module):
         )
         self.last = nn.Conv2d(dim, dim, 3, padding=1)
         self.to_img = nn.Conv2d(dim, NUM_COLORS * scale**2, 3, padding=1)
+
+    @property
+    def title(self) -> str:
+        """What tables call it; without self-attention it is another network than its namesake."""
+        return type(self).__name__ + ("" if self.has_self_attention else " (conv_attn)")
 
     def ensemble(self, kernel: Tensor) -> Tensor:
         """Average a shared kernel over its flips and rotations, unless that is folded already."""
@@ -273,15 +293,9 @@ class ESC(ESCBase):
         return residual + F.interpolate(lq, scale_factor=self.scale, mode="nearest")
 
 
-def _check_at_least_one(**values: int) -> None:
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"model.{name} must be an integer of at least 1, got {value!r}")
-
-
 def _as_pair(window_size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
-    pair = (window_size, window_size) if isinstance(window_size, int) else tuple(window_size)
-    if len(pair) != 2 or min(pair) < 1:
+    pair = tuple(window_size) if isinstance(window_size, list | tuple) else (window_size,) * 2
+    if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
         raise InputError(
             f"model.window_size must be a positive integer or (height, width), got {window_size}"
         )

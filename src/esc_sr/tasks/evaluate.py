@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
@@ -19,7 +19,7 @@ from esc_sr.config import hydra_main, instantiate
 from esc_sr.data.benchmarks import benchmark_set
 from esc_sr.data.pairs import PairedImages
 from esc_sr.data.sample import sample_dir
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, check_integers
 from esc_sr.evaluation import SetResult, evaluate_network
 from esc_sr.files import write_atomically
 from esc_sr.models.checkpoints import load_model
@@ -44,6 +44,11 @@ def run(cfg: DictConfig) -> dict[str, SetResult]:
         raise InputError(
             f"unknown precision '{cfg.precision}'; choose one of: {', '.join(_AUTOCAST_DTYPES)}"
         )
+    check_integers(1, scale=cfg.scale)
+    if not OmegaConf.is_list(cfg.sets) or not cfg.sets:
+        raise InputError(f"sets must be a list such as sets=[Set5,Set14], got {cfg.sets}")
+    if cfg.output_dir is not None:
+        Path(cfg.output_dir).mkdir(parents=True, exist_ok=True)  # fails before the work is done
     network = build_network(cfg)
     device = pick_device(cfg.device)
     sets = {name: open_set(name, cfg) for name in cfg.sets}
@@ -119,7 +124,12 @@ def open_set(name: str, cfg: DictConfig) -> PairedImages:
             scale=cfg.scale,
             degradation=instantiate(cfg.degradation),
         )
-    return benchmark_set(root=cfg.benchmark_dir, name=name, scale=cfg.scale)
+    return benchmark_set(
+        root=cfg.benchmark_dir,
+        name=name,
+        scale=cfg.scale,
+        degradation=instantiate(cfg.degradation),
+    )
 
 
 def write_results(results: dict[str, SetResult], output_dir: Path) -> None:

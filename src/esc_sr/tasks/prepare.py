@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from esc_sr.config import hydra_main
 from esc_sr.data.subimages import CutRecipe, PrepareResult, cut_subimages
+from esc_sr.errors import InputError
 
 
 def run(cfg: DictConfig) -> PrepareResult:
@@ -25,6 +26,8 @@ def run(cfg: DictConfig) -> PrepareResult:
         InputError: Something in the configuration or the images is wrong.
     """
     console = Console()
+    if not OmegaConf.is_list(cfg.scales):
+        raise InputError(f"scales must be a list such as scales=[2,4], got {cfg.scales}")
     recipe = CutRecipe(
         scales=tuple(cfg.scales),
         window_size=cfg.window_size,
@@ -38,6 +41,7 @@ def run(cfg: DictConfig) -> PrepareResult:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task("cutting images")
         result = cut_subimages(

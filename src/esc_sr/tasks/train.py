@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Sequence
@@ -11,12 +12,13 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.utils import get_object
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from esc_sr.config import hydra_main, instantiate
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, check_integers
 from esc_sr.evaluation import SetResult, evaluate_network
 from esc_sr.models.bicubic import Bicubic
 from esc_sr.models.checkpoints import load_weights, read_checkpoint, save_model, warm_start
@@ -57,17 +59,24 @@ def run(cfg: DictConfig) -> TrainResult:
     Raises:
         InputError: Something in the configuration or the data is wrong.
     """
-    check_intervals(cfg)
+    check_counts(cfg)
     output_dir = Path(cfg.paths.output_dir)
     resume_from = find_resume_checkpoint(cfg.ckpt_path, output_dir)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
 
+    check_trainable(cfg)
     network = instantiate(cfg.model)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{cfg.model._target_} has nothing to train; choose e.g. model=esc")
     if resume_from is not None:
         # Lightning's own words for a file that does not fit fill a screen.
-        load_weights(network, read_checkpoint(resume_from).state_dict, source=str(resume_from))
+        checkpoint = read_checkpoint(resume_from)
+        if not checkpoint.is_training_state:
+            raise InputError(
+                f"ckpt_path={resume_from} holds weights only, there is no run to resume; "
+                f"init_from={resume_from} starts a new run from them"
+            )
+        load_weights(network, checkpoint.state_dict, source=str(resume_from))
     elif cfg.init_from is not None:
         if not Path(cfg.init_from).expanduser().is_file():
             raise InputError(
@@ -86,10 +95,9 @@ def run(cfg: DictConfig) -> TrainResult:
         compile=cfg.compile,
         config=_resolved(cfg),
     )
-    callbacks = list((instantiate(cfg.callbacks) or {}).values())
-    loggers = list((instantiate(cfg.logger) or {}).values())
-    trainer: L.Trainer = instantiate(
-        cfg.trainer,
+    callbacks = list((instantiate(cfg.get("callbacks")) or {}).values())
+    loggers = list((instantiate(cfg.get("logger")) or {}).values())
+    trainer: L.Trainer = instantiate(cfg.trainer)(
         callbacks=callbacks,
         logger=loggers or False,
         # Lightning would add its own where none was chosen.
@@ -103,34 +111,71 @@ def run(cfg: DictConfig) -> TrainResult:
         logger.log_hyperparams(_resolved(cfg))
     _announce(network, output_dir, resume_from, trainer)
 
-    # Lightning would unpickle anything by default.
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+    try:
+        # Lightning would unpickle anything by default.
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+    except (KeyboardInterrupt, SystemExit):
+        if trainer.is_global_zero:
+            log.info(
+                "interrupted at step %d; go on with the same command and run_dir=%s ckpt_path=last",
+                trainer.global_step,
+                _shown(output_dir),
+            )
+        raise
 
-    checkpoint, best_score = best_checkpoint(trainer)
-    if checkpoint is not None:
-        load_weights(network, read_checkpoint(checkpoint).state_dict, source=str(checkpoint))
+    best, best_score = best_checkpoint(trainer)
+    if best is not None:
+        load_weights(network, read_checkpoint(best).state_dict, source=str(best))
     table: dict[str, dict[str, SetResult]] = {}
     if trainer.is_global_zero:
+        weights = None
         if isinstance(network, ESCBase):
-            save_model(network, output_dir / "model.safetensors")
+            weights = save_model(network, output_dir / "model.safetensors")
         if cfg.final_table:
             table = _compare_with_bicubic(cfg, network, datamodule, trainer)
             Console().print(quality_table(table))
-        _tell_where(output_dir, checkpoint, trainer)
-    return TrainResult(output_dir, best_score, checkpoint, table)
+        _tell_where(output_dir, weights, best, trainer)
+    return TrainResult(output_dir, best_score, best, table)
 
 
-def check_intervals(cfg: DictConfig) -> None:
-    """Refuse validation in the middle of an accumulated step: it could not be resumed exactly.
+def check_counts(cfg: DictConfig) -> None:
+    """Check the numbers that Lightning would trip over later.
+
+    Validation in the middle of an accumulated step is refused: it could not be resumed exactly.
 
     Raises:
-        InputError: `val_check_interval` is no multiple of `accumulate_grad_batches`.
+        InputError: One is not a whole number, or too small, or the intervals do not fit.
     """
-    every, accumulate = cfg.trainer.val_check_interval, cfg.trainer.accumulate_grad_batches
-    if not isinstance(every, int) or every < 1 or every % accumulate:
+    trainer = cfg.trainer
+    every, accumulate = trainer.val_check_interval, trainer.accumulate_grad_batches
+    check_integers(0, seed=cfg.seed)
+    check_integers(1, scale=cfg.scale)
+    check_integers(-1, **{"trainer.max_steps": trainer.max_steps})
+    check_integers(
+        1,
+        **{
+            "trainer.val_check_interval": every,
+            "trainer.accumulate_grad_batches": accumulate,
+            "trainer.log_every_n_steps": trainer.log_every_n_steps,
+        },
+    )
+    if every % accumulate:
         raise InputError(
-            f"trainer.val_check_interval={every} must be a whole number of batches and a multiple "
-            f"of trainer.accumulate_grad_batches={accumulate}"
+            f"trainer.val_check_interval={every} must be a multiple of "
+            f"trainer.accumulate_grad_batches={accumulate}"
+        )
+
+
+def check_trainable(cfg: DictConfig) -> None:
+    """Refuse an attention for a network that has none to choose.
+
+    Raises:
+        InputError: The constructor takes no `attention`.
+    """
+    target = get_object(cfg.model._target_)
+    if "attention" in cfg.model and "attention" not in inspect.signature(target).parameters:
+        raise InputError(
+            f"{cfg.model._target_} has no attention to choose: add ~attention, or choose model=esc"
         )
 
 
@@ -157,12 +202,17 @@ def find_resume_checkpoint(ckpt_path: str | None, output_dir: Path) -> Path | No
         The checkpoint, or None: start afresh.
 
     Raises:
-        InputError: The path given does not exist.
+        InputError: The path given does not exist, or a run would be overwritten.
     """
+    last = output_dir / "checkpoints" / "last.ckpt"
     if ckpt_path is None:
+        if last.is_file():
+            raise InputError(
+                f"{output_dir} holds a run already: go on with ckpt_path=last, "
+                "or choose another run_dir"
+            )
         return None
     if ckpt_path == "last":
-        last = output_dir / "checkpoints" / "last.ckpt"
         return last if last.is_file() else None
     path = Path(ckpt_path).expanduser()
     if not path.is_file():
@@ -193,6 +243,10 @@ def best_checkpoint(trainer: L.Trainer) -> tuple[Path | None, float | None]:
     return None, None
 
 
+def _title(network: torch.nn.Module) -> str:
+    return getattr(network, "title", type(network).__name__)
+
+
 def _resolved(cfg: DictConfig) -> dict[str, Any]:
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
@@ -204,7 +258,7 @@ def _announce(
 ) -> None:
     if not trainer.is_global_zero:
         return
-    log.info("%s, %s parameters", type(network).__name__, f"{count_parameters(network):,}")
+    log.info("%s, %s parameters", _title(network), f"{count_parameters(network):,}")
     if resume_from is not None:
         log.info("resuming from %s", _shown(resume_from))
     log.info("writing to %s", _shown(output_dir))
@@ -219,14 +273,17 @@ def _compare_with_bicubic(
     autocast = trainer.precision_plugin.forward_context
     return {
         "bicubic": evaluate_network(Bicubic(scale=cfg.scale), loaders, metrics, device=device),
-        type(network).__name__: evaluate_network(
+        _title(network): evaluate_network(
             network, loaders, metrics, device=device, autocast=autocast
         ),
     }
 
 
-def _tell_where(output_dir: Path, checkpoint: Path | None, trainer: L.Trainer) -> None:
-    log.info("weights:     %s", _shown(output_dir / "model.safetensors"))
+def _tell_where(
+    output_dir: Path, weights: Path | None, checkpoint: Path | None, trainer: L.Trainer
+) -> None:
+    if weights is not None:
+        log.info("weights:     %s", _shown(weights))
     if checkpoint is not None:
         log.info("checkpoint:  %s", _shown(checkpoint))
     if (output_dir / "images").is_dir():
@@ -246,4 +303,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run `esc-sr train`; a sweeper is given the best value of `monitor`."""
     # Lightning 2.6 calls what torch 2.13 deprecates; nobody who trains can mend that.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # Resuming in the same folder is what ckpt_path=last is for; DDP copies some small gradients.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     hydra_main("train", lambda cfg: run(cfg).best_score, arguments)

@@ -74,9 +74,13 @@ class SRLightningModule(L.LightningModule):
                 )
 
     def on_fit_start(self) -> None:
-        """Compile in place, after the averaging callback has made its copy."""
+        """Compile in place, after the averaging callback has made its copy.
+
+        For fixed sizes: training crops have one, and inductor of torch 2.13 fails on the backward
+        pass of dynamic ones.
+        """
         if self.compile_network:
-            self.network.compile()
+            self.network.compile(dynamic=False)
 
     def forward(self, lq: Tensor) -> Tensor:
         """Enlarge `(B, 3, H, W)` in [0, 1]."""
@@ -106,9 +110,10 @@ class SRLightningModule(L.LightningModule):
             self._stop(f"the gradient norm is {norm.item()}")
 
     def _stop(self, what: str) -> None:
-        callback = self.trainer.checkpoint_callback
-        saved = getattr(callback, "last_model_path", "") or getattr(callback, "best_model_path", "")
-        kept = f"the last good checkpoint is {saved}" if saved else "no checkpoint was written yet"
+        paths = [getattr(c, "best_model_path", "") for c in self.trainer.checkpoint_callbacks]
+        # The one to resume from, rather than the best one.
+        written = sorted((path for path in paths if path), key=lambda path: "last" not in path)
+        kept = f"the last good checkpoint is {written[0]}" if written else "no checkpoint yet"
         raise NonFiniteError(
             f"{what} at step {self.global_step}: training stopped, {kept}; "
             "try a lower optimizer.lr, trainer.gradient_clip_val=0.5 or trainer.precision=32-true"
@@ -120,6 +125,9 @@ class SRLightningModule(L.LightningModule):
         """Enlarge whole images, measure them and hand them to the callbacks."""
         # The uncompiled forward: every image has another size.
         sr = enlarge(self.network, batch["lq"], forward=self.network.forward)
+        if not torch.isfinite(sr).all():
+            # Before the checkpoint callbacks overwrite what was good.
+            self._stop(f"the output for validation image '{batch['name'][0]}' is not finite")
         metrics = self.val_metrics[self.val_names[dataloader_idx]]
         assert isinstance(metrics, MetricCollection)
         metrics.update(sr, batch["gt"])

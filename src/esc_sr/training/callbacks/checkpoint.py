@@ -28,5 +28,7 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the steps behind the last validation: our one epoch ends with training."""
+        if trainer.global_step < trainer.max_steps and not trainer.should_stop:
+            return  # epochs that were made short, as debug=overfit does
         self.best_model_path = self.format_checkpoint_name({})
         trainer.save_checkpoint(self.best_model_path)
