@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from hydra.utils import get_object
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -99,7 +100,8 @@ def run(cfg: DictConfig) -> TrainResult:
     loggers = list((instantiate(cfg.get("logger")) or {}).values())
     trainer: L.Trainer = instantiate(cfg.trainer)(
         callbacks=callbacks,
-        logger=loggers or False,
+        # Not False: callbacks such as LearningRateMonitor refuse to run without any.
+        logger=loggers or DummyLogger(),
         # Lightning would add its own where none was chosen.
         enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
