@@ -69,22 +69,7 @@ def run(cfg: DictConfig) -> TrainResult:
     network = instantiate(cfg.model)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{cfg.model._target_} has nothing to train; choose e.g. model=esc")
-    if resume_from is not None:
-        # Lightning's own words for a file that does not fit fill a screen.
-        checkpoint = read_checkpoint(resume_from)
-        if not checkpoint.is_training_state:
-            raise InputError(
-                f"ckpt_path={resume_from} holds weights only, there is no run to resume; "
-                f"init_from={resume_from} starts a new run from them"
-            )
-        load_weights(network, checkpoint.state_dict, source=str(resume_from))
-    elif cfg.init_from is not None:
-        if not Path(cfg.init_from).expanduser().is_file():
-            raise InputError(
-                f"init_from: there is no checkpoint {cfg.init_from}; train that network first, "
-                "name another file, or set init_from=null for fresh weights"
-            )
-        warm_start(network, cfg.init_from)
+    load_start(network, cfg.init_from, resume_from)
     datamodule = instantiate(cfg.data)
     check_monitor(cfg, datamodule.val_names)
     module = SRLightningModule(
@@ -220,6 +205,37 @@ def find_resume_checkpoint(ckpt_path: str | None, output_dir: Path) -> Path | No
     if not path.is_file():
         raise InputError(f"ckpt_path: there is no checkpoint {path}")
     return path
+
+
+def load_start(network: torch.nn.Module, init_from: str | None, resume_from: Path | None) -> None:
+    """Load the weights that training starts from, if any.
+
+    Args:
+        network: The network, changed in place.
+        init_from: Weights of any scale for a new run, or None.
+        resume_from: Checkpoint of the run to go on with, or None. Lightning loads it again, but
+            its own words for a file that does not fit fill a screen.
+
+    Raises:
+        InputError: The file is missing, damaged, or holds another network or no run.
+    """
+    if resume_from is not None:
+        checkpoint = read_checkpoint(resume_from)
+        if not checkpoint.is_training_state:
+            raise InputError(
+                f"ckpt_path={resume_from} holds weights only, there is no run to resume; "
+                f"init_from={resume_from} starts a new run from them"
+            )
+        load_weights(network, checkpoint.state_dict, source=str(resume_from))
+    elif init_from is not None:
+        if not Path(init_from).expanduser().is_file():
+            raise InputError(
+                f"init_from: there is no checkpoint {init_from}; train that network first, "
+                "name another file, or set init_from=null for fresh weights"
+            )
+        if not isinstance(network, ESCBase):
+            raise InputError(f"init_from knows ESC and ESC-FP, not {type(network).__name__}")
+        warm_start(network, init_from)
 
 
 def try_gradient(network: torch.nn.Module) -> None:
