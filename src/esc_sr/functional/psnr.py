@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from esc_sr.errors import InputError
+from esc_sr.functional.pair import check_pair
 
 
 def psnr(preds: Tensor, target: Tensor, *, data_range: float) -> Tensor:
@@ -32,15 +32,6 @@ def psnr(preds: Tensor, target: Tensor, *, data_range: float) -> Tensor:
         >>> psnr(target + torch.tensor([0.1, 0.0]).view(2, 1, 1, 1), target, data_range=1.0)
         tensor([20., inf])
     """
-    if preds.shape != target.shape or preds.ndim != 4:
-        raise InputError(
-            f"psnr compares two (B, C, H, W) batches of one shape, got {tuple(preds.shape)} and "
-            f"{tuple(target.shape)}; crop the target to a multiple of the scale"
-        )
-    if not (preds.is_floating_point() and target.is_floating_point()):
-        raise InputError(
-            f"psnr needs floating point images, got {preds.dtype} and {target.dtype}; "
-            "convert them with .double()"
-        )
+    check_pair("psnr", preds, target)
     mse = (preds - target).square().mean((1, 2, 3))
     return 10.0 * torch.log10(data_range**2 / mse)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from esc_sr.errors import InputError
+from esc_sr.functional.pair import check_pair
 
 WINDOW_SIZE = 11
 WINDOW_SIGMA = 1.5  # pixels
@@ -42,16 +43,7 @@ def ssim(preds: Tensor, target: Tensor, *, data_range: float) -> Tensor:
         >>> ssim(image, image, data_range=1.0)
         tensor([1.])
     """
-    if preds.shape != target.shape or preds.ndim != 4:
-        raise InputError(
-            f"ssim compares two (B, C, H, W) batches of one shape, got {tuple(preds.shape)} and "
-            f"{tuple(target.shape)}; crop the target to a multiple of the scale"
-        )
-    if not (preds.is_floating_point() and target.is_floating_point()):
-        raise InputError(
-            f"ssim needs floating point images, got {preds.dtype} and {target.dtype}; "
-            "convert them with .double()"
-        )
+    check_pair("ssim", preds, target)
     if min(preds.shape[-2:]) < WINDOW_SIZE:
         raise InputError(
             f"ssim needs at least {WINDOW_SIZE}x{WINDOW_SIZE} pixels after cropping, got "

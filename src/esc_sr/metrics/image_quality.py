@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -102,6 +103,8 @@ class _MeanOverImages(Metric):
     higher_is_better = True
     full_state_update = False
 
+    # Two images and their `data_range` to one value for each image.
+    formula: ClassVar[Callable[..., Tensor]]
     # Declared for the type checker: add_state sets them.
     total: Tensor
     num_images: Tensor
@@ -117,8 +120,24 @@ class _MeanOverImages(Metric):
         self.add_state("num_images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def per_image(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Compute the value of each image, `(B,)` in float64, without touching the state."""
-        raise NotImplementedError
+        """Compute the value of each image without touching the state.
+
+        Args:
+            preds: `(B, 3, H, W)`, floating point RGB in [0, 1].
+            target: `(B, 3, H, W)`, floating point RGB in [0, 1].
+
+        Returns:
+            `(B,)`, float64.
+
+        Raises:
+            InputError: The shapes differ, or do not fit the options or the measure.
+        """
+        options: dict[str, Any] = {"crop_border": self.crop_border, "channel": self.channel}
+        return self.formula(
+            to_measured_range(preds, **options),
+            to_measured_range(target, **options),
+            data_range=DATA_RANGE,
+        )
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch: two `(B, 3, H, W)` floating point RGB tensors in [0, 1]."""
@@ -154,25 +173,7 @@ class PSNR(_MeanOverImages):
         tensor(28.1308)
     """
 
-    def per_image(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Compute the PSNR of each image without touching the state.
-
-        Args:
-            preds: `(B, 3, H, W)`, floating point RGB in [0, 1].
-            target: `(B, 3, H, W)`, floating point RGB in [0, 1].
-
-        Returns:
-            `(B,)` in dB, float64.
-
-        Raises:
-            InputError: The shapes differ or do not fit the options.
-        """
-        options: dict[str, Any] = {"crop_border": self.crop_border, "channel": self.channel}
-        return psnr(
-            to_measured_range(preds, **options),
-            to_measured_range(target, **options),
-            data_range=DATA_RANGE,
-        )
+    formula = staticmethod(psnr)
 
 
 class SSIM(_MeanOverImages):
@@ -195,25 +196,7 @@ class SSIM(_MeanOverImages):
         tensor(1.)
     """
 
-    def per_image(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Compute the SSIM of each image without touching the state.
-
-        Args:
-            preds: `(B, 3, H, W)`, floating point RGB in [0, 1], at least 11×11 after cropping.
-            target: `(B, 3, H, W)`, floating point RGB in [0, 1].
-
-        Returns:
-            `(B,)`, float64.
-
-        Raises:
-            InputError: The shapes differ or do not fit the options.
-        """
-        options: dict[str, Any] = {"crop_border": self.crop_border, "channel": self.channel}
-        return ssim(
-            to_measured_range(preds, **options),
-            to_measured_range(target, **options),
-            data_range=DATA_RANGE,
-        )
+    formula = staticmethod(ssim)
 
 
 def _check_options(crop_border: int, channel: str) -> None:
