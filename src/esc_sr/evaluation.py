@@ -46,7 +46,8 @@ def evaluate_network(
     """Enlarge every image of every set and measure it.
 
     Args:
-        network: Maps `(B, 3, H, W)` in [0, 1] to `(B, 3, s·H, s·W)`; left as it was found.
+        network: Maps `(B, 3, H, W)` in [0, 1] to `(B, 3, s·H, s·W)`; moved to `device`, its
+            mode is restored.
         loaders: By set, batches of one `{"lq", "gt", "name"}`.
         metrics: By name, metrics over (sr, gt).
         device: Where to compute.

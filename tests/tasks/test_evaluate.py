@@ -65,9 +65,12 @@ def test_attention_and_precision_change_rounding_only(checkpoint):
     assert bf16 != sdpa
 
 
-def test_both_metrics_at_once():
+def test_both_metrics_at_once(capsys):
     results = evaluate("model=bicubic", "sets=[sample]", "metrics=[y_channel,rgb]", "scale=3")
     assert set(results["sample"].means()) == {"psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"}
+    means, table = results["sample"].means(), capsys.readouterr().out
+    assert f"{means['psnr_rgb']:.3f}" in table
+    assert f"{means['ssim_rgb']:.4f}" in table
 
 
 def test_a_set_without_lq_images_is_degraded_exactly(shared_dir, tmp_path):

@@ -23,7 +23,6 @@ from torch import Tensor
 from esc_sr.attention import SelfAttention
 from esc_sr.errors import InputError
 from esc_sr.files import replacing
-from esc_sr.functional.geometry import dihedral_mean
 from esc_sr.models.esc import ESC, NUM_COLORS, ESCBase
 from esc_sr.models.esc_fp import ESCFP
 
@@ -49,7 +48,7 @@ class Checkpoint:
     path: Path
     state_dict: dict[str, Tensor]
     config: dict[str, Any] | None
-    is_training_state: bool = False
+    is_training_state: bool
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -70,11 +69,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"checkpoint not found: {path}")
-    is_training_state = False
-    if path.suffix == ".safetensors":
-        loaded, config = _read_safetensors(path)
-    else:
-        loaded, config, is_training_state = _read_torch(path)
+    read = _read_safetensors if path.suffix == ".safetensors" else _read_torch
+    loaded, config, is_training_state = read(path)
     state_dict = {}
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
@@ -87,18 +83,23 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(path, state_dict, config, is_training_state)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+# What both readers return: named tensors (still to be checked), the recorded configuration, and
+# whether it is a checkpoint that training can resume.
+_Loaded = tuple[Mapping[Any, Any], dict[str, Any] | None, bool]
+
+
+def _read_safetensors(path: Path) -> _Loaded:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config = json.loads(metadata.get("config", "null"))
-        return tensors, config if isinstance(config, dict) else None
+        return tensors, config if isinstance(config, dict) else None, False
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"cannot read {path} as safetensors: {_one_line(error)}") from error
 
 
-def _read_torch(path: Path) -> tuple[Mapping[Any, Any], dict[str, Any] | None, bool]:
+def _read_torch(path: Path) -> _Loaded:
     try:
         with warnings.catch_warnings():
             # torch warns of pickle protocols that it reads well enough.
@@ -346,9 +347,8 @@ def fold_large_kernel(network: ESCBase) -> ESCBase:
         The same network.
     """
     if network.geometric_ensemble:
-        kernel = network.get_parameter("plk_filter" if isinstance(network, ESC) else "lk_spatial")
         with torch.no_grad():
-            kernel.copy_(dihedral_mean(kernel))
+            network.get_parameter(network.large_kernel_name).copy_(network.large_kernel())
         network.geometric_ensemble = False
     return network
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +80,9 @@ class ESCBase(nn.Module):
             records.
     """
 
-    large_kernel_conv: type[LargeKernelConv] | type[SeparableLargeKernelConv]
+    large_kernel_conv: ClassVar[type[LargeKernelConv] | type[SeparableLargeKernelConv]]
+    # Name of the parameter that the geometric ensemble averages.
+    large_kernel_name: ClassVar[str]
 
     def __init__(
         self,
@@ -170,9 +172,16 @@ class ESCBase(nn.Module):
         """What tables call it; without self-attention it is another network than its namesake."""
         return type(self).__name__ + ("" if self.has_self_attention else " (conv_attn)")
 
-    def ensemble(self, kernel: Tensor) -> Tensor:
-        """Average a shared kernel over its flips and rotations, unless that is folded already."""
+    def large_kernel(self) -> Tensor:
+        """Return the shared large kernel, averaged over its flips and rotations if asked."""
+        kernel = self.get_parameter(self.large_kernel_name)
         return dihedral_mean(kernel) if self.geometric_ensemble else kernel
+
+    def run_blocks(self, x: Tensor, shared_kernel: tuple[Tensor, ...]) -> Tensor:
+        """Refine shallow features `(B, dim, H, W)`, block after block."""
+        for block in self.blocks:
+            x = block(x, shared_kernel)
+        return x
 
     def set_attention(self, attention: SelfAttention | str) -> None:
         """Change the kernel that computes the self-attention, e.g. after loading.
@@ -235,6 +244,7 @@ class ESC(ESCBase):
     """
 
     large_kernel_conv = LargeKernelConv
+    large_kernel_name = "plk_filter"
 
     def __init__(
         self,
@@ -268,7 +278,7 @@ class ESC(ESCBase):
             geometric_ensemble=geometric_ensemble,
             attention=attention,
         )
-        # The large kernel of the whole network ("parameters of the large kernel" upstream).
+        # Shared by every ConvAttn of the network.
         self.plk_filter = nn.Parameter(
             torch.empty(partial_dim, partial_dim, large_kernel_size, large_kernel_size)
         )
@@ -283,11 +293,8 @@ class ESC(ESCBase):
         Returns:
             `(B, 3, s·H, s·W)`, not clamped.
         """
-        shared_kernel = (self.ensemble(self.plk_filter),)
         shallow = self.proj(lq)
-        deep = shallow
-        for block in self.blocks:
-            deep = block(deep, shared_kernel)
+        deep = self.run_blocks(shallow, (self.large_kernel(),))
         deep = self.last(deep) + shallow
         residual = F.pixel_shuffle(self.to_img(deep), self.scale)
         return residual + F.interpolate(lq, scale_factor=self.scale, mode="nearest")

@@ -40,6 +40,7 @@ class ESCFP(ESCBase):
     """
 
     large_kernel_conv = SeparableLargeKernelConv
+    large_kernel_name = "lk_spatial"
 
     def __init__(
         self,
@@ -90,11 +91,8 @@ class ESCFP(ESCBase):
         Returns:
             `(B, 3, s·H, s·W)`, not clamped.
         """
-        shared_kernel = (self.lk_channel, self.ensemble(self.lk_spatial))
         shallow = self.proj(lq)
-        deep = shallow
-        for block in self.blocks:
-            deep = block(deep, shared_kernel)
+        deep = self.run_blocks(shallow, (self.lk_channel, self.large_kernel()))
         deep = self.last(self.ln_last(deep)) + shallow
         residual = F.pixel_shuffle(self.to_img(deep), self.scale)
         return residual + F.interpolate(lq, scale_factor=self.scale, mode="bicubic")

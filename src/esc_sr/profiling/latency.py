@@ -62,10 +62,7 @@ def measure_latency(
     Raises:
         InputError: `warmup` is negative or `repeats` below 1.
     """
-    if warmup < 0 or repeats < 1:
-        raise InputError(
-            f"latency needs warmup >= 0 and repeats >= 1, got warmup={warmup}, repeats={repeats}"
-        )
+    check_repetitions(warmup, repeats)
     device = example.device
     with undisturbed(module, device):
         for _ in range(warmup):
@@ -88,6 +85,18 @@ def measure_latency(
         dtype=str(dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
     )
+
+
+def check_repetitions(warmup: int, repeats: int) -> None:
+    """Refuse counts of calls that make no sense.
+
+    Raises:
+        InputError: `warmup` is negative or `repeats` is below 1.
+    """
+    if warmup < 0 or repeats < 1:
+        raise InputError(
+            f"latency needs warmup >= 0 and repeats >= 1, got warmup={warmup}, repeats={repeats}"
+        )
 
 
 def _time_with_events(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from esc_sr.errors import InputError
+from esc_sr.profiling.lq_size import check_lq_size
 
 
 def count_macs(module: nn.Module, lq_size: Sequence[int]) -> int:
@@ -31,9 +31,7 @@ def count_macs(module: nn.Module, lq_size: Sequence[int]) -> int:
     Raises:
         InputError: `lq_size` is not two positive numbers.
     """
-    if len(lq_size) != 2 or min(lq_size) < 1:
-        raise InputError(f"lq_size must be [height, width], both positive, got {list(lq_size)}")
-    height, width = lq_size
+    height, width = check_lq_size(lq_size)
     on_meta = copy.deepcopy(module).to("meta").eval()
     dtype = next((p.dtype for p in on_meta.parameters() if p.is_floating_point()), torch.float32)
     example = torch.empty(1, 3, height, width, dtype=dtype, device="meta")

@@ -104,10 +104,9 @@ def pick_device(name: str) -> torch.device:
         InputError: There is no such device here.
     """
     if name == "auto":
-        accelerator = torch.accelerator.current_accelerator()
-        return (
-            accelerator if accelerator and torch.accelerator.is_available() else torch.device("cpu")
-        )
+        available = torch.accelerator.is_available()
+        accelerator = torch.accelerator.current_accelerator() if available else None
+        return accelerator or torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -118,17 +117,11 @@ def pick_device(name: str) -> torch.device:
 
 def open_set(name: str, cfg: DictConfig) -> PairedImages:
     """Open a benchmark set, or the packaged crops as "sample"."""
+    degradation = instantiate(cfg.degradation)
     if name == "sample":
-        return PairedImages(
-            gt_dir=str(sample_dir("valid")),
-            scale=cfg.scale,
-            degradation=instantiate(cfg.degradation),
-        )
+        return PairedImages(gt_dir=sample_dir("valid"), scale=cfg.scale, degradation=degradation)
     return benchmark_set(
-        root=cfg.benchmark_dir,
-        name=name,
-        scale=cfg.scale,
-        degradation=instantiate(cfg.degradation),
+        root=cfg.benchmark_dir, name=name, scale=cfg.scale, degradation=degradation
     )
 
 

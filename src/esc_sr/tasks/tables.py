@@ -11,8 +11,8 @@ from esc_sr.evaluation import SetResult
 _HEADINGS = {
     "psnr_y": ("PSNR-Y (dB)", ".3f"),
     "ssim_y": ("SSIM-Y", ".4f"),
-    "psnr": ("PSNR (dB)", ".3f"),
-    "ssim": ("SSIM", ".4f"),
+    "psnr_rgb": ("PSNR-RGB (dB)", ".3f"),
+    "ssim_rgb": ("SSIM-RGB", ".4f"),
 }
 
 

@@ -70,6 +70,7 @@ def run(cfg: DictConfig) -> TrainResult:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{cfg.model._target_} has nothing to train; choose e.g. model=esc")
     load_start(network, cfg.init_from, resume_from)
+    resolved = _resolved(cfg)
     datamodule = instantiate(cfg.data)
     check_monitor(cfg, datamodule.val_names)
     module = SRLightningModule(
@@ -79,7 +80,7 @@ def run(cfg: DictConfig) -> TrainResult:
         scheduler=instantiate(cfg.scheduler),
         metrics=instantiate(cfg.metrics),
         compile=cfg.compile,
-        config=_resolved(cfg),
+        config=resolved,
     )
     callbacks = list((instantiate(cfg.get("callbacks")) or {}).values())
     loggers = list((instantiate(cfg.get("logger")) or {}).values())
@@ -95,7 +96,7 @@ def run(cfg: DictConfig) -> TrainResult:
     if trainer.strategy.root_device.type == "cpu":
         try_gradient(network)
     for logger in trainer.loggers:
-        logger.log_hyperparams(_resolved(cfg))
+        logger.log_hyperparams(resolved)
     _announce(network, output_dir, resume_from, trainer)
 
     try:

@@ -10,9 +10,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
 from esc_sr.errors import InputError
-from esc_sr.profiling.latency import measure_latency
+from esc_sr.profiling.latency import check_repetitions, measure_latency
+from esc_sr.profiling.lq_size import check_lq_size
 from esc_sr.training.callbacks.immediate import log_now
-from esc_sr.training.callbacks.probe import check_lq_size, example_lq, network_of
+from esc_sr.training.callbacks.probe import example_lq, network_of
 
 
 class LatencyMonitor(Callback):
@@ -48,11 +49,7 @@ class LatencyMonitor(Callback):
             raise InputError(
                 f"'every' of the latency callback must be 'start' or 'validation', got {every!r}"
             )
-        if warmup < 0 or repeats < 1:
-            raise InputError(
-                "the latency callback needs warmup >= 0 and repeats >= 1, "
-                f"got warmup={warmup}, repeats={repeats}"
-            )
+        check_repetitions(warmup, repeats)
         self.lq_size = check_lq_size(lq_size)
         self.warmup = warmup
         self.repeats = repeats

@@ -9,10 +9,11 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
+from esc_sr.profiling.lq_size import check_lq_size
 from esc_sr.profiling.memory import PeakMemory
 from esc_sr.profiling.undisturbed import undisturbed
 from esc_sr.training.callbacks.immediate import is_log_step, log_now
-from esc_sr.training.callbacks.probe import check_lq_size, example_lq, network_of
+from esc_sr.training.callbacks.probe import example_lq, network_of
 
 
 class MemoryMonitor(Callback):
