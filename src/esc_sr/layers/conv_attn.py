@@ -31,11 +31,21 @@ class ConvAttn(nn.Module):
         self.plk = large_kernel_conv
         self.aggr = nn.Conv2d(dim, dim, 1)
 
-    def forward(self, x: Tensor, shared_kernel: tuple[Tensor, ...]) -> Tensor:
-        """Map `(B, C, H, W)` and the network's shared kernel to the same shape as x."""
+    def forward(
+        self, x: Tensor, shared_kernel: tuple[Tensor, ...], dynamic_kernel: Tensor | None = None
+    ) -> Tensor:
+        """Map `(B, C, H, W)` to the same shape.
+
+        Args:
+            x: `(B, C, H, W)`.
+            shared_kernel: The kernel of the whole network.
+            dynamic_kernel: `(B, partial_dim, 3, 3)` to use instead of the one made from x, such as
+                that of the whole image where x is a tile of it.
+        """
         partial_dim = self.plk.partial_dim
         mixed, rest = x.split([partial_dim, x.shape[1] - partial_dim], dim=1)
-        return self.aggr(torch.cat([self.plk(mixed, shared_kernel), rest], dim=1))
+        mixed = self.plk(mixed, shared_kernel, dynamic_kernel)
+        return self.aggr(torch.cat([mixed, rest], dim=1))
 
 
 class LargeKernelConv(nn.Module):
@@ -50,16 +60,32 @@ class LargeKernelConv(nn.Module):
         self.partial_dim = partial_dim
         self.dwc_proj = _kernel_generator(partial_dim, partial_dim // 2)
 
-    def forward(self, x: Tensor, shared_kernel: tuple[Tensor, ...]) -> Tensor:
+    def dynamic_kernel(self, x: Tensor) -> Tensor:
+        """Make the 3×3 kernels of an image, which depend on its mean over space alone.
+
+        Args:
+            x: `(B, partial_dim, H, W)`, or the mean itself, `(B, partial_dim, 1, 1)`.
+
+        Returns:
+            `(B, partial_dim, 3, 3)`.
+        """
+        return _generate(self.dwc_proj, x)
+
+    def forward(
+        self, x: Tensor, shared_kernel: tuple[Tensor, ...], dynamic_kernel: Tensor | None = None
+    ) -> Tensor:
         """Map `(B, partial_dim, H, W)` to the same shape.
 
         Args:
             x: `(B, partial_dim, H, W)`.
             shared_kernel: `(partial_dim, partial_dim, K, K)`, alone in a tuple.
+            dynamic_kernel: `(B, partial_dim, 3, 3)` to use instead of the one made from x.
         """
         (kernel,) = shared_kernel
         static = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
-        return static + dynamic_depthwise_conv(x, _generate(self.dwc_proj, x))
+        if dynamic_kernel is None:
+            dynamic_kernel = self.dynamic_kernel(x)
+        return static + dynamic_depthwise_conv(x, dynamic_kernel)
 
 
 class SeparableLargeKernelConv(nn.Module):
@@ -74,19 +100,35 @@ class SeparableLargeKernelConv(nn.Module):
         self.partial_dim = partial_dim
         self.proj = _kernel_generator(partial_dim, partial_dim // 4)
 
-    def forward(self, x: Tensor, shared_kernel: tuple[Tensor, ...]) -> Tensor:
+    def dynamic_kernel(self, x: Tensor) -> Tensor:
+        """Make the 3×3 kernels of an image, which depend on its mean over space alone.
+
+        Args:
+            x: `(B, partial_dim, H, W)`, or the mean itself, `(B, partial_dim, 1, 1)`.
+
+        Returns:
+            `(B, partial_dim, 3, 3)`.
+        """
+        return _generate(self.proj, x)
+
+    def forward(
+        self, x: Tensor, shared_kernel: tuple[Tensor, ...], dynamic_kernel: Tensor | None = None
+    ) -> Tensor:
         """Map `(B, partial_dim, H, W)` to the same shape.
 
         Args:
             x: `(B, partial_dim, H, W)`.
             shared_kernel: The 1×1 part `(partial_dim, partial_dim, 1, 1)` and the depthwise part
                 `(partial_dim, 1, K, K)`.
+            dynamic_kernel: `(B, partial_dim, 3, 3)` to use instead of the one made from x.
         """
         channel, spatial = shared_kernel
         mixed = F.conv2d(x, channel)
         static = F.conv2d(mixed, spatial, padding=spatial.shape[-1] // 2, groups=self.partial_dim)
         # Generated before the 1×1 part, applied behind it, as the authors' network does.
-        return static + dynamic_depthwise_conv(mixed, _generate(self.proj, x))
+        if dynamic_kernel is None:
+            dynamic_kernel = self.dynamic_kernel(x)
+        return static + dynamic_depthwise_conv(mixed, dynamic_kernel)
 
 
 def _kernel_generator(partial_dim: int, hidden: int) -> nn.Sequential:

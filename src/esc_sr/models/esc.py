@@ -52,14 +52,22 @@ class ESCBlock(nn.Module):
         self.ln_out = LayerNorm2d(dim)
         self.conv_out = nn.Conv2d(dim, dim, 3, padding=1)
 
+    def enter(self, x: Tensor) -> Tensor:
+        """Return what the block starts from, `(B, dim, H, W)`: it sees one pixel around."""
+        return self.proj(self.ln_proj(x))
+
+    def leave(self, x: Tensor) -> Tensor:
+        """Return what is added to the block's input, `(B, dim, H, W)`: it sees one pixel around."""
+        return self.conv_out(self.ln_out(x))
+
     def forward(self, x: Tensor, shared_kernel: tuple[Tensor, ...]) -> Tensor:
         """Map `(B, dim, H, W)` and the kernel of the whole network to the same shape as x."""
         skip = x
-        x = self.proj(self.ln_proj(x))
+        x = self.enter(x)
         x = x + self.attn(self.ln_attn(x), shared_kernel)
         for ln, conv_ffn, conv_attn in zip(self.lns, self.convffns, self.pconvs, strict=True):
             x = x + conv_attn(conv_ffn(ln(x)), shared_kernel)
-        return self.conv_out(self.ln_out(x)) + skip
+        return self.leave(x) + skip
 
 
 class ESCBase(nn.Module):
@@ -177,11 +185,38 @@ class ESCBase(nn.Module):
         kernel = self.get_parameter(self.large_kernel_name)
         return dihedral_mean(kernel) if self.geometric_ensemble else kernel
 
-    def run_blocks(self, x: Tensor, shared_kernel: tuple[Tensor, ...]) -> Tensor:
-        """Refine shallow features `(B, dim, H, W)`, block after block."""
+    def shared_kernel(self) -> tuple[Tensor, ...]:
+        """Return what every ConvAttn of the network convolves with, part by part."""
+        raise NotImplementedError
+
+    def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
+        """Make the image from what the blocks have refined.
+
+        Args:
+            deep: `(B, dim, H, W)`, behind the last block.
+            shallow: `(B, dim, H, W)`, before the first block.
+            lq: `(B, 3, H, W)`.
+
+        Returns:
+            `(B, 3, s·H, s·W)`, not clamped.
+        """
+        raise NotImplementedError
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Enlarge images.
+
+        Args:
+            lq: `(B, 3, H, W)` in [0, 1].
+
+        Returns:
+            `(B, 3, s·H, s·W)`, not clamped.
+        """
+        shared_kernel = self.shared_kernel()
+        shallow = self.proj(lq)
+        deep = shallow
         for block in self.blocks:
-            x = block(x, shared_kernel)
-        return x
+            deep = block(deep, shared_kernel)
+        return self.reconstruct(deep, shallow, lq)
 
     def set_attention(self, attention: SelfAttention | str) -> None:
         """Change the kernel that computes the self-attention, e.g. after loading.
@@ -284,17 +319,12 @@ class ESC(ESCBase):
         )
         nn.init.orthogonal_(self.plk_filter)
 
-    def forward(self, lq: Tensor) -> Tensor:
-        """Enlarge images.
+    def shared_kernel(self) -> tuple[Tensor, ...]:
+        """Return the large kernel, `(partial_dim, partial_dim, K, K)`, alone."""
+        return (self.large_kernel(),)
 
-        Args:
-            lq: `(B, 3, H, W)` in [0, 1].
-
-        Returns:
-            `(B, 3, s·H, s·W)`, not clamped.
-        """
-        shallow = self.proj(lq)
-        deep = self.run_blocks(shallow, (self.large_kernel(),))
+    def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
+        """Add the long skip, shuffle pixels, add the repeated pixels of the input."""
         deep = self.last(deep) + shallow
         residual = F.pixel_shuffle(self.to_img(deep), self.scale)
         return residual + F.interpolate(lq, scale_factor=self.scale, mode="nearest")

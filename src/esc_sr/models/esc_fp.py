@@ -82,17 +82,12 @@ class ESCFP(ESCBase):
         nn.init.orthogonal_(self.lk_spatial)
         self.ln_last = LayerNorm2d(dim)
 
-    def forward(self, lq: Tensor) -> Tensor:
-        """Enlarge images.
+    def shared_kernel(self) -> tuple[Tensor, ...]:
+        """Return the 1×1 part and the depthwise part, `(partial_dim, 1, K, K)`."""
+        return (self.lk_channel, self.large_kernel())
 
-        Args:
-            lq: `(B, 3, H, W)` in [0, 1].
-
-        Returns:
-            `(B, 3, s·H, s·W)`, not clamped.
-        """
-        shallow = self.proj(lq)
-        deep = self.run_blocks(shallow, (self.lk_channel, self.large_kernel()))
+    def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
+        """Add the long skip, shuffle pixels, add the bicubically enlarged input."""
         deep = self.last(self.ln_last(deep)) + shallow
         residual = F.pixel_shuffle(self.to_img(deep), self.scale)
         return residual + F.interpolate(lq, scale_factor=self.scale, mode="bicubic")
