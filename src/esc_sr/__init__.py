@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from esc_sr.api import create_model, list_models
     from esc_sr.errors import InputError
+    from esc_sr.inference.upscaler import Upscaler
     from esc_sr.models.checkpoints import load_model, save_model
     from esc_sr.models.esc import ESC
     from esc_sr.models.esc_fp import ESCFP
@@ -21,6 +22,7 @@ __all__ = [
     "ESC",
     "ESCFP",
     "InputError",
+    "Upscaler",
     "__version__",
     "create_model",
     "list_models",
@@ -32,6 +34,7 @@ _HOMES = {
     "ESC": "esc_sr.models.esc",
     "ESCFP": "esc_sr.models.esc_fp",
     "InputError": "esc_sr.errors",
+    "Upscaler": "esc_sr.inference.upscaler",
     "create_model": "esc_sr.api",
     "list_models": "esc_sr.api",
     "load_model": "esc_sr.models.checkpoints",

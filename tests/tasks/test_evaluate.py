@@ -2,13 +2,12 @@ import csv
 import json
 
 import pytest
-import torch
 from PIL import Image
 
 from esc_sr import create_model, save_model
 from esc_sr.config import compose_config
 from esc_sr.errors import InputError
-from esc_sr.tasks.evaluate import pick_device, run
+from esc_sr.tasks.evaluate import run
 
 TINY = {"dim": 16, "partial_dim": 8, "num_blocks": 1, "num_conv_attn": 1, "window_size": 8}
 
@@ -106,10 +105,6 @@ def test_bad_input_is_told_in_one_line(overrides, message):
 def test_another_scale_than_the_checkpoints_is_refused(checkpoint):
     with pytest.raises(InputError, match=r"enlarges ×2, scale=4 was asked for; set scale=2"):
         evaluate(f"checkpoint={checkpoint}", "sets=[sample]")
-
-
-def test_auto_is_a_device_that_works():
-    assert torch.zeros(1, device=pick_device("auto")).item() == 0
 
 
 def test_nothing_is_left_half_written(tmp_path, monkeypatch):

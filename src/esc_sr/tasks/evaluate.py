@@ -22,6 +22,7 @@ from esc_sr.data.sample import sample_dir
 from esc_sr.errors import InputError, check_integers
 from esc_sr.evaluation import SetResult, evaluate_network
 from esc_sr.files import write_atomically
+from esc_sr.inference.device import pick_device
 from esc_sr.models.checkpoints import load_model
 from esc_sr.tasks.tables import quality_table
 
@@ -95,24 +96,6 @@ def build_network(cfg: DictConfig) -> nn.Module:
             f"set scale={network.scale}"
         )
     return network
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device by name; "auto" is the accelerator there is, else the CPU.
-
-    Raises:
-        InputError: There is no such device here.
-    """
-    if name == "auto":
-        available = torch.accelerator.is_available()
-        accelerator = torch.accelerator.current_accelerator() if available else None
-        return accelerator or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device={name} is not available here; use device=cpu") from error
-    return device
 
 
 def open_set(name: str, cfg: DictConfig) -> PairedImages:

@@ -1,0 +1,107 @@
+"""Enlarge an image layer by layer, each layer tile by tile: the untiled result in less memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from esc_sr.inference.tiling import kept_part, spans
+from esc_sr.layers.conv_attn import ConvAttn
+from esc_sr.models.esc import ESCBase, ESCBlock
+
+# Feature maps of the whole image that are held at a time.
+NUM_FEATURE_MAPS = 3
+# What the 3×3 convolutions of a ConvFFN and at a block's ends see around a pixel.
+_CONV_HALO = 1
+# Two 3×3 convolutions behind the blocks; as much for the bicubic skip of ESC-FP.
+_RECONSTRUCT_HALO = 2
+
+
+def enlarge_layerwise(
+    network: ESCBase,
+    lq: Tensor,
+    *,
+    tile: tuple[int, int],
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> Iterator[Tensor]:
+    """Enlarge an image with three feature maps and the working memory of one tile.
+
+    A dynamic kernel of ConvAttn depends on the whole image, so tiles that pass through the network
+    one by one cannot agree with the untiled result. Here all tiles pass a layer before any tile
+    passes the next, and every layer reads what it sees around a tile from the feature map: the
+    result is the untiled one up to rounding, for any weights and any tile.
+
+    Args:
+        network: The network, in eval mode.
+        lq: `(B, 3, H, W)` in [0, 1] on the network's device, H and W multiples of its window.
+        tile: Height and width of a tile in LQ pixels, multiples of the window.
+        on_progress: Called after each layer with the share that is done.
+
+    Yields:
+        Rows of the result from top to bottom, `(B, 3, some, s·W)` float32, not clamped.
+
+    Source: the layers of Lee et al., ICCV 2025.
+    """
+    shared_kernel = network.shared_kernel()
+    total = network.config["num_blocks"] * (1 + network.config["num_conv_attn"])
+    mixed = 0
+
+    def sweep(
+        layer: Callable[[Tensor], Tensor],
+        source: Tensor,
+        into: Tensor,
+        halo: int,
+        add: bool = False,
+    ) -> None:
+        for row in spans(source.shape[-2], tile[0], overlap=halo):
+            for column in spans(source.shape[-1], tile[1], overlap=halo):
+                result = layer(source[..., row.read, column.read])
+                result = result[..., kept_part(row), kept_part(column)]
+                target = into[..., row.kept, column.kept]
+                target.copy_(target + result if add else result)
+
+    def report() -> None:
+        nonlocal mixed
+        mixed += 1
+        on_progress(mixed / (total + 1))
+
+    def sweep_conv_attn(conv_attn: ConvAttn, source: Tensor, into: Tensor) -> None:
+        mean = source[:, : conv_attn.plk.partial_dim].mean((-2, -1), keepdim=True)
+        kernel = conv_attn.plk.dynamic_kernel(mean)
+        halo = max(network.config["large_kernel_size"] // 2, kernel.shape[-1] // 2)
+        sweep(lambda t: conv_attn(t, shared_kernel, kernel), source, into, halo, add=True)
+
+    # What the network computes in decides the type of its maps, autocast included.
+    corner = network.proj(lq[..., :1, :1])
+    skip = corner.new_empty(lq.shape[0], corner.shape[1], *lq.shape[-2:])
+    x, y = torch.empty_like(skip), torch.empty_like(skip)
+    sweep(network.proj, lq, skip, _CONV_HALO)
+    for block in network.blocks:
+        assert isinstance(block, ESCBlock)
+        sweep(block.enter, skip, x, _CONV_HALO)
+        if isinstance(block.attn, ConvAttn):
+            sweep(block.ln_attn, x, y, halo=0)
+            sweep_conv_attn(block.attn, y, x)
+        else:
+            sweep(nn.Sequential(block.ln_attn, block.attn), x, x, halo=0, add=True)
+        report()
+        for ln, conv_ffn, conv_attn in zip(block.lns, block.convffns, block.pconvs, strict=True):
+            assert isinstance(conv_attn, ConvAttn)
+            sweep(nn.Sequential(ln, conv_ffn), x, y, _CONV_HALO)
+            sweep_conv_attn(conv_attn, y, x)
+            report()
+        sweep(block.leave, x, skip, _CONV_HALO, add=True)
+    del x, y
+
+    scale, width = network.scale, lq.shape[-1]
+    for row in spans(lq.shape[-2], tile[0], overlap=_RECONSTRUCT_HALO):
+        rows = (row.stop - row.start) * scale
+        strip = lq.new_empty(*lq.shape[:2], rows, width * scale, dtype=torch.float32)
+        for column in spans(width, tile[1], overlap=_RECONSTRUCT_HALO):
+            area = (..., row.read, column.read)
+            sr = network.reconstruct(skip[area], network.proj(lq[area]), lq[area])
+            target = slice(column.start * scale, column.stop * scale)
+            strip[..., target] = sr[..., kept_part(row, scale), kept_part(column, scale)]
+        yield strip

@@ -1,0 +1,344 @@
+"""`esc-sr upscale`: enlarge pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from esc_sr.errors import InputError
+from esc_sr.inference.picture_files import Job, find_jobs
+from esc_sr.inference.pictures import (
+    DEFAULT_MAX_PIXELS,
+    Picture,
+    PictureHeader,
+    check_writable,
+    picture_header,
+    read_picture,
+    write_picture,
+)
+from esc_sr.inference.planning import Tiling
+from esc_sr.inference.upscaler import PRECISIONS, Upscaler
+from esc_sr.models.checkpoints import load_model
+
+MEGA = 1_000_000
+
+DESCRIPTION = """\
+Enlarge pictures: PNG, JPEG, WebP, BMP, TIFF; grey, palette, RGB, with or without
+transparency, 8 or 16 bit. Colour profiles and metadata are kept. Large pictures are cut so that
+the memory stays bounded.
+"""
+
+EXAMPLES = """\
+examples:
+  esc-sr upscale photo.jpg -o photo_x4.png --checkpoint esc_x4.safetensors
+  esc-sr upscale photos -o enlarged --checkpoint esc_x4.safetensors --precision bf16
+  esc-sr upscale 'scans/**/*.tif' -o enlarged --checkpoint esc_x4.safetensors --dry-run
+
+exit status: 0 all done or skipped, 1 some failed, 2 wrong usage, 130 interrupted
+"""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A picture to be enlarged, as its header tells."""
+
+    job: Job
+    header: PictureHeader
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run `esc-sr upscale` with what stands behind it."""
+    options = parser().parse_args(arguments)
+    try:
+        failed = run(options)
+    except InputError as error:
+        sys.stderr.write(f"esc-sr: error: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("esc-sr: interrupted; what is finished is complete, run again to go on\n")
+        sys.exit(130)
+    if failed:
+        sys.exit(1)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="esc-sr upscale",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "inputs", nargs="+", metavar="PATH", help="pictures, folders (with theirs) or quoted globs"
+    )
+    made.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help="a picture, or a folder for several"
+    )
+    made.add_argument("--checkpoint", metavar="CKPT", help="weights: .safetensors, .pth or .ckpt")
+    made.add_argument(
+        "--scale",
+        type=float,
+        metavar="S",
+        help="enlargement; less than the network's is reached by shrinking its result exactly",
+    )
+    saving = made.add_argument_group("saving")
+    saving.add_argument(
+        "--format", choices=["png", "jpg", "webp", "bmp", "tif"], help="default: as the input"
+    )
+    saving.add_argument("--quality", type=int, metavar="1..100", help="of JPEG and WebP")
+    saving.add_argument("--lossless", action="store_true", help="WebP without loss")
+    saving.add_argument(
+        "--overwrite", action="store_true", help="replace existing outputs; default: skip them"
+    )
+    saving.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    computing = made.add_argument_group("computing")
+    computing.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+    computing.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
+    computing.add_argument(
+        "--attention", choices=["eager", "sdpa", "flex"], help="kernel; default: sdpa"
+    )
+    computing.add_argument(
+        "--tiling",
+        choices=get_args(Tiling),
+        default="auto",
+        help="whole: in one piece; exact: the same layer by layer, in less memory; overlap: in "
+        "least memory, with blended seams; auto (default): the first that fits",
+    )
+    computing.add_argument("--tile", type=int, metavar="PIXELS", help="side; default: from memory")
+    computing.add_argument(
+        "--overlap", type=int, metavar="PIXELS", help="read around a tile; default: 32 or a window"
+    )
+    computing.add_argument(
+        "--memory",
+        type=float,
+        metavar="GIB",
+        help="working memory; default on a CPU: 2, or half of what is free",
+    )
+    computing.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="pictures of one size computed at once"
+    )
+    computing.add_argument(
+        "--self-ensemble",
+        action="store_true",
+        help="mean over 8 flips and rotations; 8 times slower",
+    )
+    computing.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=DEFAULT_MAX_PIXELS / MEGA,
+        metavar="MP",
+        help="refuse larger inputs (default: %(default)g)",
+    )
+    return made
+
+
+def run(options: argparse.Namespace) -> int:
+    """Enlarge what the command line asks for.
+
+    Args:
+        options: What `parser()` returns.
+
+    Returns:
+        How many pictures failed.
+
+    Raises:
+        InputError: Nothing can be done at all: no such input, no weights, options that do not fit.
+    """
+    if options.batch < 1:
+        raise InputError(f"--batch must be 1 or more, got {options.batch}")
+    if options.quality is not None and not 1 <= options.quality <= 100:
+        raise InputError(f"--quality must be 1 to 100, got {options.quality}")
+    jobs = find_jobs(options.inputs, options.output, extension=options.format)
+    upscaler = Upscaler(
+        _load(options),
+        scale=options.scale,
+        device=options.device,
+        precision=options.precision,
+        tiling=options.tiling,
+        tile=options.tile,
+        overlap=options.overlap,
+        memory_gib=options.memory,
+        self_ensemble=options.self_ensemble,
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    if upscaler.scale != upscaler.network_scale:
+        console.print(
+            f"the network enlarges ×{upscaler.network_scale}; its results are shrunk to "
+            f"×{float(upscaler.scale):g} as MATLAB's bicubic does"
+        )
+    outcome: Counter[str] = Counter()
+    start = time.perf_counter()
+    tasks = list(_tasks(jobs, upscaler, options, outcome, console))
+    if options.dry_run:
+        _tell(tasks, upscaler, console)
+        return outcome["failed"]
+    total = sum(task.header.height * task.header.width for task in tasks)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        shown = bar.add_task("", total=total)
+        done = 0
+        for batch in _batches(tasks, options.batch):
+            pixels = sum(task.header.height * task.header.width for task in batch)
+            name = batch[0].job.source.name if len(batch) == 1 else f"{len(batch)} pictures"
+            bar.update(shown, description=name)
+
+            def advance(fraction: float, done: int = done, pixels: int = pixels) -> None:
+                bar.update(shown, completed=done + fraction * pixels)
+
+            for line in _enlarge(batch, upscaler, options, outcome, advance):
+                bar.console.print(line, markup=False)
+            done += pixels
+    seconds = time.perf_counter() - start
+    parts = [f"{outcome['enlarged']} enlarged ×{float(upscaler.scale):g} in {seconds:.1f} s"]
+    if outcome["skipped"]:
+        parts.append(f"{outcome['skipped']} skipped (they exist; --overwrite replaces them)")
+    if outcome["failed"]:
+        parts.append(f"{outcome['failed']} failed")
+    console.print(", ".join(parts))
+    return outcome["failed"]
+
+
+def _load(options: argparse.Namespace) -> nn.Module:
+    if options.checkpoint is None:
+        raise InputError(
+            "no weights: this version brings none of its own yet; give some with --checkpoint, "
+            "such as the authors' .pth or a model.safetensors that `esc-sr train` has written"
+        )
+    return load_model(options.checkpoint, attention=options.attention)
+
+
+def _tasks(
+    jobs: Sequence[Job],
+    upscaler: Upscaler,
+    options: argparse.Namespace,
+    outcome: Counter[str],
+    console: Console,
+) -> Iterator[_Task]:
+    """Look at every header; tell what fails or is skipped, hand on the rest."""
+    for job in jobs:
+        if job.target.exists() and not options.overwrite:
+            outcome["skipped"] += 1
+            continue
+        try:
+            header = picture_header(job.source, max_pixels=_max_pixels(options))
+            height, width = upscaler.output_size(header.height, header.width)
+            check_writable(job.target, height=height, width=width)
+        except InputError as error:
+            outcome["failed"] += 1
+            console.print(f"failed: {error}", markup=False, style="red")
+            continue
+        yield _Task(job, header)
+
+
+def _tell(tasks: Sequence[_Task], upscaler: Upscaler, console: Console) -> None:
+    """Say what would be done."""
+    for task in tasks:
+        header = task.header
+        height, width = upscaler.output_size(header.height, header.width)
+        console.print(
+            f"{task.job.source} ({header.width}×{header.height}, {header.channels} channels of "
+            f"{header.bits} bit) -> {task.job.target} ({width}×{height}), "
+            f"{upscaler.plan(header.height, header.width)}",
+            markup=False,
+        )
+    console.print(f"{len(tasks)} to enlarge; nothing was written (--dry-run)")
+
+
+def _batches(tasks: Sequence[_Task], size: int) -> Iterator[list[_Task]]:
+    """Put neighbours of one size and kind together."""
+
+    def kind(task: _Task) -> tuple[int, ...]:
+        header = task.header
+        return header.height, header.width, header.channels, header.bits
+
+    for _, group in groupby(tasks, key=kind):
+        alike = list(group)
+        for i in range(0, len(alike), size):
+            yield alike[i : i + size]
+
+
+def _enlarge(
+    batch: Sequence[_Task],
+    upscaler: Upscaler,
+    options: argparse.Namespace,
+    outcome: Counter[str],
+    advance: Callable[[float], None],
+) -> Iterator[str]:
+    """Enlarge pictures of one size together; yield a line for each, failed or not."""
+
+    def failed(task: _Task, error: Exception) -> str:
+        outcome["failed"] += 1
+        return f"failed: {_reason(error, task.job.source)}"
+
+    read: list[tuple[_Task, Picture]] = []
+    for task in batch:
+        try:
+            read.append((task, read_picture(task.job.source, max_pixels=_max_pixels(options))))
+        except Exception as error:  # one picture must not stop the others
+            yield failed(task, error)
+    # Headers agree, but what a palette or an odd mode becomes is known only now.
+    for group in _alike(read):
+        try:
+            stacked = [picture.pixels for _, picture in group]
+            pixels = stacked[0][None] if len(stacked) == 1 else np.stack(stacked)
+            results = upscaler(pixels, on_progress=advance)
+        except Exception as error:
+            yield from (failed(task, error) for task, _ in group)
+            continue
+        for (task, picture), result in zip(group, results, strict=True):
+            try:
+                notes = write_picture(
+                    task.job.target,
+                    result,
+                    metadata=picture.metadata,
+                    quality=options.quality,
+                    lossless=options.lossless,
+                )
+            except Exception as error:
+                yield failed(task, error)
+                continue
+            outcome["enlarged"] += 1
+            told = [*picture.notes, *notes]
+            yield f"{task.job.target}" + (f" ({'; '.join(told)})" if told else "")
+
+
+def _alike(read: Sequence[tuple[_Task, Picture]]) -> list[list[tuple[_Task, Picture]]]:
+    groups: dict[tuple[object, ...], list[tuple[_Task, Picture]]] = {}
+    for task, picture in read:
+        key = (picture.pixels.shape, picture.pixels.dtype.str)
+        groups.setdefault(key, []).append((task, picture))
+    return list(groups.values())
+
+
+def _reason(error: Exception, source: Path) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text:
+        return f"{source}: not enough memory ({text}); use less with --memory or --tile"
+    return f"{source}: {type(error).__name__}: {text}"
+
+
+def _max_pixels(options: argparse.Namespace) -> int:
+    return int(options.max_megapixels * MEGA)
