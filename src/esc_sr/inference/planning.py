@@ -22,7 +22,7 @@ _LIVE_MAPS = 7
 _SHARE_OF_ROWS = 0.25
 _DEFAULT_OVERLAP = 32
 _FEATHER = 8
-_EXACT_TILE = 256
+_EXACT_TILES = (256, 128, 64)  # smaller ones spend their time on what lies around them
 _COLORS = 3
 
 
@@ -104,11 +104,14 @@ def plan_tiles(
     if tiling == "whole" or (tiling == "auto" and tile is None and pixels * per_pixel <= budget):
         return Plan("whole")
     if tiling in ("auto", "exact") and isinstance(network, ESCBase):
-        side = _round_up(tile or _EXACT_TILE, window)
         maps = NUM_FEATURE_MAPS * network.config["dim"] * itemsize * pixels * batch_size
-        working = math.prod(side) * per_pixel + _row_bytes(size, scale) * side[0]
-        if tiling == "exact" or maps + working <= budget:
-            return Plan("exact", side)
+        sides = [_round_up(side, window) for side in ([tile] if tile else _EXACT_TILES)]
+        for side in sides:
+            working = math.prod(side) * per_pixel + _row_bytes(size, scale) * side[0]
+            if maps + working <= budget:
+                return Plan("exact", side)
+        if tiling == "exact":
+            return Plan("exact", sides[-1])
     around = _round_up(_DEFAULT_OVERLAP if overlap is None else overlap, window)
     core = (
         _round_up(tile, window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from esc_sr.errors import InputError
-from esc_sr.inference.device import pick_device
+from esc_sr.inference.device import GIB, memory_budget, pick_device
 from esc_sr.inference.enlarge import enlarge_rows
 from esc_sr.inference.planning import Plan, Tiling, plan_tiles
 from esc_sr.inference.rescale import shrink_rows
@@ -25,12 +26,6 @@ Pixels = NDArray[Any]
 Progress = Callable[[float], None]
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-GIB = 2**30
-# More working memory than this makes nothing faster on a CPU.
-_MOST_ON_CPU_GIB = 2.0
-_SHARE_OF_FREE_CPU = 0.5
-_SHARE_OF_FREE_GPU = 0.7
 
 
 class Upscaler:
@@ -105,7 +100,7 @@ class Upscaler:
         self._tiling: Tiling = tiling
         self._tile = tile
         self._overlap = overlap
-        self._memory_gib = memory_gib
+        self._budget = None if memory_gib is None else memory_gib * GIB
         self.plan(1, 1)  # refuses wrong options before any work
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -120,11 +115,12 @@ class Upscaler:
             width: Of the picture, in pixels.
             batch_size: Pictures enlarged at the same time.
         """
+        budget = memory_budget(self.device) if self._budget is None else self._budget
         return plan_tiles(
             self.network,
             (height, width),
             scale=self.network_scale,
-            budget=self._budget(),
+            budget=budget,
             tiling=self._tiling,
             tile=self._tile,
             overlap=self._overlap,
@@ -147,7 +143,8 @@ class Upscaler:
             The result: the same kind, `s` times as high and wide.
 
         Raises:
-            InputError: Another kind of array, or the network's output is not finite.
+            InputError: Another kind of array, a result that does not fit into the memory that is
+                free, or the network's output is not finite.
         """
         if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3, 4):
             raise InputError(
@@ -160,9 +157,9 @@ class Upscaler:
             raise InputError(f"a picture has 1 to 4 channels and at least a pixel: {pixels.shape}")
         num_colors = 1 if batch.shape[-1] < 3 else 3
         count, height, width = batch.shape[:3]
-        result = np.empty(
-            (count, *self.output_size(height, width), batch.shape[-1]), dtype=batch.dtype
-        )
+        shape = (count, *self.output_size(height, width), batch.shape[-1])
+        _check_fits(shape, batch.dtype.itemsize)
+        result = np.empty(shape, dtype=batch.dtype)
         alpha = batch[..., num_colors:]
         passes = 1 if not alpha.size or np.all(alpha == alpha.flat[0]) else 2
         self._fill(
@@ -254,10 +251,12 @@ class Upscaler:
 
         return self_ensemble(forward)(lq)
 
-    def _budget(self) -> float:
-        if self._memory_gib is not None:
-            return self._memory_gib * GIB
-        if self.device.type == "cuda":
-            return torch.cuda.mem_get_info(self.device)[0] * _SHARE_OF_FREE_GPU
-        free = psutil.virtual_memory().available
-        return min(free * _SHARE_OF_FREE_CPU, _MOST_ON_CPU_GIB * GIB)
+
+def _check_fits(shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse a result that would be killed for its memory when it is nearly done."""
+    needed, free = math.prod(shape) * itemsize, psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"the result of {shape[2]}×{shape[1]} needs {needed / GIB:.1f} GiB of memory, "
+            f"{free / GIB:.1f} are free; use a smaller scale, or cut the picture into parts"
+        )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from types import FrameType
 from typing import get_args
 
 import numpy as np
@@ -18,19 +22,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import nn
 
 from esc_sr.errors import InputError
-from esc_sr.inference.picture_files import Job, find_jobs
-from esc_sr.inference.pictures import (
-    DEFAULT_MAX_PIXELS,
-    Picture,
-    PictureHeader,
-    check_writable,
-    picture_header,
-    read_picture,
-    write_picture,
-)
 from esc_sr.inference.planning import Tiling
 from esc_sr.inference.upscaler import PRECISIONS, Upscaler
 from esc_sr.models.checkpoints import load_model
+from esc_sr.pictures.jobs import Job, find_jobs
+from esc_sr.pictures.reading import (
+    DEFAULT_MAX_PIXELS,
+    Picture,
+    PictureHeader,
+    picture_header,
+    read_picture,
+)
+from esc_sr.pictures.writing import check_writable, write_picture
 
 MEGA = 1_000_000
 
@@ -186,19 +189,23 @@ def run(options: argparse.Namespace) -> int:
         _tell(tasks, upscaler, console)
         return outcome["failed"]
     total = sum(task.header.height * task.header.width for task in tasks)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
+    with (
+        Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as bar,
+        _interrupts() as check_interrupt,
+    ):
         shown = bar.add_task("", total=total)
         done = 0
         for batch in _batches(tasks, options.batch):
+            check_interrupt()
             pixels = sum(task.header.height * task.header.width for task in batch)
             name = batch[0].job.source.name if len(batch) == 1 else f"{len(batch)} pictures"
             bar.update(shown, description=name)
@@ -217,6 +224,39 @@ def run(options: argparse.Namespace) -> int:
         parts.append(f"{outcome['failed']} failed")
     console.print(", ".join(parts))
     return outcome["failed"]
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """Raise for Ctrl-C, but not within pyvips: in a callback of libvips it would be lost.
+
+    Yields:
+        Raises KeyboardInterrupt if one came within pyvips.
+    """
+    seen = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        seen = True
+        while frame is not None:
+            if "pyvips" in frame.f_code.co_filename:
+                return
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if seen:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check  # others cannot handle signals, and get none
+        return
+    previous = signal.signal(signal.SIGINT, remember)
+    try:
+        yield check
+        check()
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _load(options: argparse.Namespace) -> nn.Module:
