@@ -10,6 +10,7 @@ import pytest
 
 from esc_sr.config import compose_config
 from esc_sr.tasks import upscale
+from esc_sr.tasks.networks import positional_checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,6 +39,7 @@ def test_every_command_composes(words):
     if command == "upscale":  # no configuration: it has a parser of its own
         upscale.parser().parse_args(overrides)
         return
+    overrides = positional_checkpoints(overrides)
     swept = [override for override in overrides if override != "-m"]
     # a sweep's first choice stands for the rest
     single = [

@@ -12,6 +12,7 @@ from esc_sr import __version__
 COMMANDS = {
     "train": ("esc_sr.tasks.train", "train a network, or a whole sweep with -m"),
     "evaluate": ("esc_sr.tasks.evaluate", "measure PSNR and SSIM on benchmark sets"),
+    "verify": ("esc_sr.tasks.verify", "compare a checkpoint with published numbers"),
     "upscale": ("esc_sr.tasks.upscale", "enlarge pictures"),
     "prepare": ("esc_sr.tasks.prepare", "cut a data set into sub-images for fast training"),
 }
@@ -28,7 +29,8 @@ examples:
   esc-sr train experiment=quickstart          two minutes on two CPU cores, nothing to download
   esc-sr train experiment=quickstart attention=eager
   esc-sr train -m attention=eager,sdpa,conv_attn experiment=quickstart
-  esc-sr evaluate checkpoint=best.ckpt sets=[Set5] scale=4
+  esc-sr evaluate best.ckpt sets=[Set5] self_ensemble=true
+  esc-sr verify esc_x4.pth table=esc_x4
   esc-sr upscale photo.jpg -o photo_x4.png --checkpoint model.safetensors
 
 `esc-sr COMMAND --help` explains a command; `esc-sr COMMAND --cfg job` prints its configuration.

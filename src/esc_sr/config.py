@@ -133,6 +133,11 @@ def hydra_main(
         # Else Hydra itself would print several lines and leave.
         os.environ["HYDRA_FULL_ERROR"] = "1"
 
+    def restore() -> None:
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+        if asked is not None:
+            os.environ["HYDRA_FULL_ERROR"] = asked
+
     command_line = sys.argv
     # Hydra reads the arguments from there, and wants its flag before the overrides.
     multirun_first = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
@@ -142,9 +147,7 @@ def hydra_main(
         # Lightning starts the other processes of a run with the command line and the environment
         # of this one.
         sys.argv = command_line
-        os.environ.pop("HYDRA_FULL_ERROR")
-        if asked is not None:
-            os.environ["HYDRA_FULL_ERROR"] = asked
+        restore()
         OmegaConf.set_readonly(config, True)
         try:
             return task(config)
@@ -169,6 +172,9 @@ def hydra_main(
         if "Config group override" not in str(error):
             raise
         leave(InputError("a group cannot be null: leave it out with ~group, e.g. ~attention"))
+    finally:
+        sys.argv = command_line
+        restore()
 
 
 def _explain(error: BaseException, config_name: str) -> str:

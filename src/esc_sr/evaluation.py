@@ -1,18 +1,23 @@
-"""Measure a network on named sets of image pairs, image by image."""
+"""Measure images on named sets, one by one: a network's, or those computed by another program."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
-from esc_sr.inference.enlarge import enlarge
+from esc_sr.inference.enlarge import enlarge_rows
+from esc_sr.inference.planning import Plan
+from esc_sr.inference.self_ensemble import self_ensemble
+from esc_sr.metrics.protocol import Protocol, check_distinct
+
+Batch = dict[str, Any]
 
 
 @dataclass
@@ -34,14 +39,82 @@ class SetResult:
         return {name: sum(values) / len(values) for name, values in self.values.items()}
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of one network at one scale.
+
+    Attributes:
+        network: Its name.
+        scale: Super-resolution factor.
+        protocols: How it was measured.
+        sets: The results by set.
+    """
+
+    network: str
+    scale: int
+    protocols: tuple[Protocol, ...]
+    sets: dict[str, SetResult]
+
+
+def measure_sets(
+    sr_of: Callable[[Batch], Tensor],
+    loaders: Mapping[str, Iterable[Batch]],
+    protocols: Sequence[Protocol],
+    *,
+    metrics: Mapping[str, Metric] | None = None,
+    on_image: Callable[[str, str, Tensor], None] | None = None,
+) -> dict[str, SetResult]:
+    """Measure every image of every set.
+
+    Args:
+        sr_of: Gives the super-resolved image of a batch, `(1, 3, s·H, s·W)` in [0, 1].
+        loaders: By set, batches of one image with at least `gt` and `name`.
+        protocols: What is measured, and how.
+        metrics: Further metrics over (sr, gt) by name, such as LPIPS.
+        on_image: Called after each image with the set, the image's name and the result.
+
+    Returns:
+        The results by set, in the order given.
+
+    Raises:
+        InputError: Two protocols write the same name.
+    """
+    check_distinct(protocols)
+    scorers = {name: metric.clone() for name, metric in (metrics or {}).items()}
+    results: dict[str, SetResult] = {}
+    for set_name, loader in loaders.items():
+        keys = [key for protocol in protocols for key in protocol.keys]
+        result = results[set_name] = SetResult(values={key: [] for key in [*keys, *scorers]})
+        start = time.perf_counter()
+        for batch in loader:
+            sr = sr_of(batch)
+            gt = batch["gt"].to(sr.device)
+            measured: dict[str, Tensor] = {}
+            for protocol in protocols:
+                measured |= protocol.measure(sr, gt)
+            for name, scorer in scorers.items():
+                measured[name] = scorer.to(sr.device)(sr, gt)
+            for name, value in measured.items():
+                result.values[name].append(float(value))
+            result.images.extend(batch["name"])
+            if on_image is not None:
+                on_image(set_name, batch["name"][0], sr)
+        result.seconds = time.perf_counter() - start
+    return results
+
+
 def evaluate_network(
     network: nn.Module,
-    loaders: Mapping[str, Iterable[dict[str, Any]]],
-    metrics: Mapping[str, Metric],
+    loaders: Mapping[str, Iterable[Batch]],
+    protocols: Sequence[Protocol],
     *,
+    scale: int,
+    metrics: Mapping[str, Metric] | None = None,
     device: torch.device | str = "cpu",
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    on_image: Callable[[str, str], None] | None = None,
+    plan: Callable[[tuple[int, int]], Plan] = lambda size: Plan("whole"),
+    ensemble: bool = False,
+    on_image: Callable[[str, str, Tensor], None] | None = None,
 ) -> dict[str, SetResult]:
     """Enlarge every image of every set and measure it.
 
@@ -49,29 +122,32 @@ def evaluate_network(
         network: Maps `(B, 3, H, W)` in [0, 1] to `(B, 3, s·H, s·W)`; moved to `device`, its
             mode is restored.
         loaders: By set, batches of one `{"lq", "gt", "name"}`.
-        metrics: By name, metrics over (sr, gt).
+        protocols: What is measured, and how.
+        scale: Super-resolution factor of the network.
+        metrics: Further metrics over (sr, gt) by name.
         device: Where to compute.
         autocast: Makes the context the network runs in, e.g. for bfloat16.
-        on_image: Called after each image with the set and the image's name.
+        plan: Says how an image of this height and width is cut.
+        ensemble: Average over the eight flips and rotations.
+        on_image: Called after each image with the set, the image's name and the result.
 
     Returns:
         The results by set, in the order given.
     """
     was_training = network.training
     network = network.to(device).eval()
-    scorers = {name: metric.clone().to(device) for name, metric in metrics.items()}
-    results: dict[str, SetResult] = {}
-    for set_name, loader in loaders.items():
-        result = results[set_name] = SetResult(values={name: [] for name in scorers})
-        start = time.perf_counter()
-        for batch in loader:
-            with torch.inference_mode(), autocast():
-                sr = enlarge(network, batch["lq"].to(device))
-            for name, scorer in scorers.items():
-                result.values[name].append(float(scorer(sr, batch["gt"].to(device))))
-            result.images.extend(batch["name"])
-            if on_image is not None:
-                on_image(set_name, batch["name"][0])
-        result.seconds = time.perf_counter() - start
+
+    def enlarge_one(lq: Tensor) -> Tensor:
+        cut = plan((lq.shape[-2], lq.shape[-1]))
+        rows = list(enlarge_rows(network, lq, cut, scale=scale, device=device))
+        return rows[0] if len(rows) == 1 else torch.cat(rows, dim=-2)
+
+    forward = self_ensemble(enlarge_one) if ensemble else enlarge_one
+
+    def sr_of(batch: Batch) -> Tensor:
+        with torch.inference_mode(), autocast():
+            return forward(batch["lq"]).to(device)
+
+    results = measure_sets(sr_of, loaders, protocols, metrics=metrics, on_image=on_image)
     network.train(was_training)
     return results

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from esc_sr.config import compose_config, conf_dir, instantiate
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, MissingExtraError
 
 CONF = conf_dir()
 PRIMARY = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -33,8 +34,7 @@ def primary_of(path: Path) -> str:
 def compose_with(path: Path, *more: str) -> DictConfig:
     primary = primary_of(path)
     overrides = [] if path.parts[0] == "hydra" else [override(path)]
-    if primary == "train":
-        overrides.append("paths.output_dir=out")
+    overrides.append("paths.output_dir=out" if primary == "train" else "scale=4")
     return compose_config(primary, [*overrides, *more])
 
 
@@ -101,11 +101,23 @@ def test_every_loss_is_constructed(path):
     assert all(term.ndim == 0 and term > 0 for term in terms.values())
 
 
-@pytest.mark.parametrize("path", files("metrics"), ids=str)
-def test_every_metric_is_constructed(path):
-    metrics = instantiate(compose_with(path).metrics)
+@pytest.mark.parametrize("path", files("protocol"), ids=str)
+def test_every_protocol_is_constructed_and_named_as_its_file(path):
+    (protocol,) = instantiate(compose_with(path).protocol).values()
+    assert protocol.name == path.stem
     image = torch.rand(1, 3, 32, 32)
-    assert all(metric(image, 1 - image).isfinite() for metric in metrics.values())
+    assert all(value.isfinite() for value in protocol.measure(image, 1 - image).values())
+
+
+@pytest.mark.parametrize("path", files("metrics"), ids=str)
+def test_every_metric_is_constructed_or_names_its_extra(path):
+    cfg = compose_with(path)
+    if find_spec("torchvision") is None:
+        with pytest.raises(MissingExtraError, match=r"esc-sr\[perceptual\]"):
+            instantiate(cfg.metrics)
+        return
+    image = torch.rand(1, 3, 48, 48)
+    assert all(metric(image, 1 - image).isfinite() for metric in instantiate(cfg.metrics).values())
 
 
 @pytest.mark.parametrize("path", files("degradation"), ids=str)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from esc_sr.data.images import read_image, write_image
-from esc_sr.data.pairs import JoinedImages, PairedImages, match_names
+from esc_sr.data.pairs import JoinedImages, PairedImages
 from esc_sr.data.sampler import SampleKey
 from esc_sr.errors import InputError
 from esc_sr.functional.geometry import dihedral
@@ -80,21 +80,6 @@ def test_every_sample_is_a_flipped_crop_of_the_image(tmp_path, make_images):
         if len(found) == len(crops):
             break
     assert found == set(crops)
-
-
-@pytest.mark.parametrize(
-    ("gt", "lq"),
-    [
-        ("0001.png", "0001x2.png"),
-        ("baby.png", "babyx2.png"),
-        ("baby.bmp", "baby_LRBI_x2.png"),
-        ("baby.png", "baby_x2.jpg"),
-        ("baby.png", "baby.webp"),
-        ("img_001_SRF_2_HR.png", "img_001_SRF_2_LR.png"),
-    ],
-)
-def test_names_are_paired(gt, lq):
-    assert match_names([gt], ["other.png", lq], 2, "lq") == [lq]
 
 
 def test_pairs_in_one_folder_are_told_apart_by_name(tmp_path, make_images):

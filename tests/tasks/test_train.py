@@ -65,10 +65,9 @@ def test_a_run_leaves_weights_checkpoints_pictures_and_numbers(tmp_path):
     assert pictures
     for picture in pictures:
         Image.open(picture).verify()
-    assert set(result.table) == {"bicubic", "ESC"}
-    assert result.table["ESC"]["sample"].means()["psnr_y"] == pytest.approx(
-        result.best_score, abs=1e-3
-    )
+    bicubic, esc = result.table
+    assert (bicubic.network, esc.network) == ("bicubic", "ESC")
+    assert esc.sets["sample"].means()["psnr_y"] == pytest.approx(result.best_score, abs=1e-3)
     with open(tmp_path / "csv" / "version_0" / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     logged = {key for row in rows for key, value in row.items() if value}

@@ -22,6 +22,7 @@ from esc_sr.data.crops import (
 )
 from esc_sr.data.degradations import BicubicDegradation, Degradation, degrade_crop
 from esc_sr.data.images import UnreadableImageError
+from esc_sr.data.names import core, match_names
 from esc_sr.data.sampler import SampleKey
 from esc_sr.data.sources import CachedImages, ImageSource, open_source
 from esc_sr.errors import InputError, check_integers
@@ -44,9 +45,8 @@ class PairedImages(Dataset[Pair]):
     samples depend neither on workers nor on what was read before; `dataset[index]` is seed 0.
     GT whose size is no multiple of the scale loses the rest at the right and the bottom.
 
-    LQ files are found by name: for `0001.png` at ×2 `0001x2.*`, `0001_x2.*`,
-    `0001_LRBI_x2.*` or `0001.*`; for `img_001_SRF_2_HR.png` `img_001_SRF_2_LR.*`, also in the
-    same folder.
+    LQ files are found by name, see `match_names`; for `img_001_SRF_2_HR.png`
+    `img_001_SRF_2_LR.*`, also in the same folder.
 
     Args:
         gt_dir: Folder of high-resolution images, or an `….lmdb` of `esc-sr prepare`.
@@ -98,11 +98,17 @@ class PairedImages(Dataset[Pair]):
         if lq_dir is not None:
             lq = open_source(lq_dir, purpose=f"LQ ×{scale}", hint=hint)
             if Path(lq_dir).expanduser().resolve() == Path(gt_dir).expanduser().resolve():
-                self._gt_names = [name for name in gt.names if Path(name).stem.endswith("_HR")]
+                # `core` has dropped the ending of what is GT.
+                self._gt_names = [n for n in gt.names if core(n) != Path(n).stem.lower()]
             self._lq_names = match_names(self._gt_names, lq.names, scale, str(lq_dir))
         self._gt: ImageSource = CachedImages(gt) if cache else gt
         self._lq: ImageSource | None = CachedImages(lq) if cache and lq else lq
         self._check_first()
+
+    @property
+    def reads_lq(self) -> bool:
+        """Whether LQ is read, not made."""
+        return self._lq is not None
 
     def __len__(self) -> int:
         return len(self._gt_names)
@@ -245,47 +251,3 @@ class JoinedImages(Dataset[Pair]):
 
 def _to_float(image: Tensor) -> Tensor:
     return image.to(torch.float32).div_(255).contiguous()
-
-
-def match_names(gt_names: list[str], lq_names: list[str], scale: int, lq_dir: str) -> list[str]:
-    """Find the LQ file of each GT file by its name.
-
-    Args:
-        gt_names: File names.
-        lq_names: File names.
-        scale: Super-resolution factor, part of most LQ names.
-        lq_dir: Where LQ lies, for messages.
-
-    Returns:
-        The LQ name of each GT name.
-
-    Raises:
-        InputError: Some have none.
-    """
-    by_stem = {Path(name).stem: name for name in lq_names}
-    found = [_find(Path(name).stem, by_stem, scale) for name in gt_names]
-    missing = [name for name, match in zip(gt_names, found, strict=True) if match is None]
-    if not gt_names:
-        raise InputError(f"no names ending in _HR in {lq_dir}, which is both gt_dir and lq_dir")
-    if missing:
-        first = Path(missing[0]).stem
-        others = [
-            other for other in range(2, 9) if other != scale and f"{first}x{other}" in by_stem
-        ]
-        advice = (
-            f"the folder holds ×{others[0]}: mend scale or lq_dir"
-            if others
-            else f"expected e.g. {first}x{scale}.png or {first}.png there"
-        )
-        raise InputError(
-            f"{len(missing)} of {len(gt_names)} GT images have no LQ image in {lq_dir}: "
-            f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}; {advice}"
-        )
-    return [match for match in found if match is not None]
-
-
-def _find(stem: str, by_stem: dict[str, str], scale: int) -> str | None:
-    candidates = [f"{stem}x{scale}", f"{stem}_x{scale}", f"{stem}_LRBI_x{scale}"]
-    if stem.endswith("_HR"):
-        candidates.append(f"{stem.removesuffix('_HR')}_LR")
-    return next((by_stem[name] for name in [*candidates, stem] if name in by_stem), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ def to_measured_range(image: Tensor, *, crop_border: int, channel: Channel) -> T
             "image quality is measured on floating point (B, 3, H, W) RGB in [0, 1], "
             f"got {tuple(image.shape)} of {image.dtype}; convert grey or uint8 images first"
         )
-    _check_options(crop_border, channel)
+    check_options(crop_border, channel)
     if 2 * crop_border >= min(image.shape[-2:]):
         raise InputError(
             f"crop_border={crop_border} leaves nothing of a {image.shape[-2]}x{image.shape[-1]} "
@@ -96,22 +96,22 @@ def image_quality(
     }
 
 
-class _MeanOverImages(Metric):
-    """Mean of one value per image; what PSNR and SSIM share."""
+class MeanOverImages(Metric):
+    """Mean of one value per image of the measured range; what full-reference metrics share."""
 
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
 
-    # Two images and their `data_range` to one value for each image.
-    formula: ClassVar[Callable[..., Tensor]]
+    # Two batches and their `data_range` to one value for each image.
+    formula: Callable[..., Tensor]
     # Declared for the type checker: add_state sets them.
     total: Tensor
     num_images: Tensor
 
     def __init__(self, *, crop_border: int, channel: Channel, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        _check_options(crop_border, channel)
+        check_options(crop_border, channel)
         self.crop_border = crop_border
         self.channel: Channel = channel
         # float32 holds the sum of thousands of values to five decimals of their mean, and exists
@@ -150,7 +150,7 @@ class _MeanOverImages(Metric):
         return self.total / self.num_images
 
 
-class PSNR(_MeanOverImages):
+class PSNR(MeanOverImages):
     """Mean over images of the peak signal-to-noise ratio, in dB.
 
     Each image has its own mean squared error (torchmetrics' class pools it over the batch, which
@@ -176,7 +176,7 @@ class PSNR(_MeanOverImages):
     formula = staticmethod(psnr)
 
 
-class SSIM(_MeanOverImages):
+class SSIM(MeanOverImages):
     """Mean over images of the structural similarity (11×11 Gaussian, valid borders).
 
     Args:
@@ -199,7 +199,7 @@ class SSIM(_MeanOverImages):
     formula = staticmethod(ssim)
 
 
-def _check_options(crop_border: int, channel: str) -> None:
+def check_options(crop_border: int, channel: str) -> None:
     """Refuse a negative border and an unknown channel, by name."""
     if crop_border < 0:
         raise InputError(f"crop_border must be 0 or more high-resolution pixels, got {crop_border}")

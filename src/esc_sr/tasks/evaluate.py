@@ -1,130 +1,213 @@
-"""`esc-sr evaluate`: PSNR and SSIM of a checkpoint or of bicubic on benchmark sets."""
+"""`esc-sr evaluate`: PSNR and SSIM of networks, or of finished images, on benchmark sets."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from esc_sr.config import hydra_main, instantiate
-from esc_sr.data.benchmarks import benchmark_set
+from esc_sr.data.benchmarks import benchmark_set, require_benchmark
+from esc_sr.data.computed import ComputedImages
+from esc_sr.data.images import write_image
+from esc_sr.data.lq_check import CheckedImages
 from esc_sr.data.pairs import PairedImages
 from esc_sr.data.sample import sample_dir
 from esc_sr.errors import InputError, check_integers
-from esc_sr.evaluation import SetResult, evaluate_network
-from esc_sr.files import write_atomically
-from esc_sr.inference.device import pick_device
-from esc_sr.models.checkpoints import load_model
+from esc_sr.evaluation import Evaluation, SetResult, evaluate_network, measure_sets
+from esc_sr.inference.device import memory_budget, pick_device
+from esc_sr.inference.planning import Plan, plan_tiles
+from esc_sr.models.esc import ESCBase
+from esc_sr.tasks.networks import at_scale, open_networks, positional_checkpoints
+from esc_sr.tasks.results import write_results
 from esc_sr.tasks.tables import quality_table
 
 _AUTOCAST_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+Sets = dict[str, Dataset[Any]]
 
 
-def run(cfg: DictConfig) -> dict[str, SetResult]:
+def run(cfg: DictConfig) -> list[Evaluation]:
     """Evaluate as `conf/evaluate.yaml` describes.
 
     Args:
         cfg: The composed configuration.
 
     Returns:
-        The results by set.
+        What was measured, by network and scale.
 
     Raises:
-        InputError: Something in the configuration, the checkpoint or the data is wrong.
+        InputError: Something in the configuration, a checkpoint or the data is wrong.
+    """
+    check_options(cfg)
+    if cfg.output_dir is not None:
+        Path(cfg.output_dir).mkdir(parents=True, exist_ok=True)  # fails before the work is done
+    networks = open_networks(cfg)
+    opened = {scale: open_sets(at_scale(cfg, scale)) for _, scale, _ in networks}
+    console = Console()
+    evaluations = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        total = sum(_count(opened[scale].values()) for _, scale, _ in networks)
+        task = progress.add_task("", total=total)
+        for name, scale, network in networks:
+
+            def on_image(
+                set_name: str, image: str, sr: Tensor, name: str = name, scale: int = scale
+            ) -> None:
+                progress.update(task, advance=1, description=f"{set_name} {image}")
+                if cfg.save_images:
+                    _save_image(cfg, f"{_slug(name)}_x{scale}", set_name, image, sr)
+
+            protocols = tuple(instantiate(at_scale(cfg, scale).protocol).values())
+            evaluations.append(
+                Evaluation(
+                    name,
+                    scale,
+                    protocols,
+                    measure(at_scale(cfg, scale), network, opened[scale], on_image),
+                )
+            )
+    for sets in opened.values():
+        for images in sets.values():
+            if isinstance(images, CheckedImages):
+                images.warn()
+    console.print(quality_table(evaluations))
+    if cfg.output_dir is not None:
+        write_results(evaluations, Path(cfg.output_dir))
+    return evaluations
+
+
+def check_options(cfg: DictConfig) -> None:
+    """Refuse values and combinations that would fail, or do nothing, later.
+
+    Raises:
+        InputError: One is wrong.
     """
     if cfg.precision not in _AUTOCAST_DTYPES:
         raise InputError(
             f"unknown precision '{cfg.precision}'; choose one of: {', '.join(_AUTOCAST_DTYPES)}"
         )
-    check_integers(1, scale=cfg.scale)
+    for scale in cfg.scale if OmegaConf.is_list(cfg.scale) else [cfg.scale]:
+        if scale is not None:
+            check_integers(1, scale=scale)
     if not OmegaConf.is_list(cfg.sets) or not cfg.sets:
         raise InputError(f"sets must be a list such as sets=[Set5,Set14], got {cfg.sets}")
-    if cfg.output_dir is not None:
-        Path(cfg.output_dir).mkdir(parents=True, exist_ok=True)  # fails before the work is done
-    network = build_network(cfg)
-    device = pick_device(cfg.device)
-    sets = {name: open_set(name, cfg) for name in cfg.sets}
-    dtype = _AUTOCAST_DTYPES[cfg.precision]
-    console = Console()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=sum(len(images) for images in sets.values()))
-        results = evaluate_network(
-            network,
-            {name: DataLoader(images, batch_size=1) for name, images in sets.items()},
-            instantiate(cfg.metrics),
-            device=device,
-            autocast=lambda: torch.autocast(device.type, dtype, enabled=dtype is not None),
-            on_image=lambda set_name, image: progress.update(
-                task, advance=1, description=f"{set_name} {image}"
-            ),
-        )
-    name = Path(cfg.checkpoint).name if cfg.checkpoint else type(network).__name__.lower()
-    console.print(quality_table({name: results}))
-    if cfg.output_dir is not None:
-        write_results(results, Path(cfg.output_dir))
-    return results
+    if cfg.save_images and (cfg.output_dir is None or cfg.sr_dir is not None):
+        raise InputError("save_images=true needs an output_dir, and a network instead of sr_dir")
+    if cfg.get("protocol") is None:
+        raise InputError("a protocol is needed: leave protocol=paper, or choose rgb or ntire")
 
 
-def build_network(cfg: DictConfig) -> nn.Module:
-    """Load the checkpoint, or build the model chosen instead.
+def measure(
+    cfg: DictConfig,
+    network: nn.Module | None,
+    sets: Sets,
+    on_image: Callable[[str, str, Tensor], None] | None = None,
+) -> dict[str, SetResult]:
+    """Measure a network, or finished images, on opened sets.
 
-    Raises:
-        InputError: Neither or both were given, or the checkpoint's scale is another.
+    Args:
+        cfg: The configuration at one scale.
+        network: The network; None: the sets hold finished images.
+        sets: By name, what `open_sets` has opened.
+        on_image: Called after each image with the set, the image's name and the result.
+
+    Returns:
+        The results by set.
     """
-    # The attention group writes into the model's node, so that may hold nothing else.
-    chosen = cfg.get("model") or {}
-    if (cfg.checkpoint is None) != ("_target_" in chosen):
-        raise InputError("give what to evaluate: either checkpoint=PATH or model=bicubic")
-    if cfg.checkpoint is None:
-        return instantiate(chosen)
-    attention = None
-    if "attention" in chosen:
-        attention = instantiate(chosen["attention"]) or "conv_attn"
-    network = load_model(cfg.checkpoint, attention=attention)
-    if network.scale != cfg.scale:
-        raise InputError(
-            f"{cfg.checkpoint} enlarges ×{network.scale}, scale={cfg.scale} was asked for; "
-            f"set scale={network.scale}"
+    loaders = {name: DataLoader(images, batch_size=1) for name, images in sets.items()}
+    protocols = list(instantiate(cfg.protocol).values())
+    metrics = instantiate(cfg.get("metrics")) or {}
+    device = pick_device(cfg.device)
+    if network is None:
+        return measure_sets(
+            lambda batch: batch["sr"].to(device),
+            loaders,
+            protocols,
+            metrics=metrics,
+            on_image=on_image,
         )
-    return network
+    dtype = _AUTOCAST_DTYPES[cfg.precision]
 
+    def plan(size: tuple[int, int]) -> Plan:
+        return _plan(cfg, network, size, device, itemsize=4 if dtype is None else 2)
 
-def open_set(name: str, cfg: DictConfig) -> PairedImages:
-    """Open a benchmark set, or the packaged crops as "sample"."""
-    degradation = instantiate(cfg.degradation)
-    if name == "sample":
-        return PairedImages(gt_dir=sample_dir("valid"), scale=cfg.scale, degradation=degradation)
-    return benchmark_set(
-        root=cfg.benchmark_dir, name=name, scale=cfg.scale, degradation=degradation
+    plan((1, 1))  # refuses wrong options before any work
+    return evaluate_network(
+        network,
+        loaders,
+        protocols,
+        scale=cfg.scale,
+        metrics=metrics,
+        device=device,
+        autocast=lambda: torch.autocast(device.type, dtype, enabled=dtype is not None),
+        plan=plan,
+        ensemble=cfg.self_ensemble,
+        on_image=on_image,
     )
 
 
-def write_results(results: dict[str, SetResult], output_dir: Path) -> None:
-    """Write `results.json` (means by set) and `results.csv` (every image), each all or nothing."""
-    means = {
-        name: {**result.means(), "images": len(result.images)} for name, result in results.items()
+def open_sets(cfg: DictConfig) -> Sets:
+    """Open the sets of a configuration at one scale: pairs, or finished images with their GT."""
+    return {name: _open_set(name, cfg) for name in cfg.sets}
+
+
+def _open_set(name: str, cfg: DictConfig) -> Dataset[Any]:
+    if cfg.sr_dir is not None:
+        gt_dir = (
+            sample_dir("valid")
+            if name == "sample"
+            else require_benchmark(cfg.benchmark_dir, name, cfg.scale)[0]
+        )
+        return ComputedImages(cfg.sr_dir, gt_dir=gt_dir, name=name, scale=cfg.scale)
+    degradation = instantiate(cfg.degradation)
+    if name == "sample":
+        return PairedImages(gt_dir=sample_dir("valid"), scale=cfg.scale, degradation=degradation)
+    return CheckedImages(
+        benchmark_set(root=cfg.benchmark_dir, name=name, scale=cfg.scale, degradation=degradation),
+        name=name,
+    )
+
+
+def _plan(
+    cfg: DictConfig, network: nn.Module, size: tuple[int, int], device: torch.device, itemsize: int
+) -> Plan:
+    """Cut an image so that the result stays that of the whole, unless overlap is asked for."""
+    options: dict[str, Any] = {
+        "scale": cfg.scale,
+        "budget": memory_budget(device),
+        "tile": cfg.tile,
+        "itemsize": itemsize,
     }
-    write_atomically(output_dir / "results.json", json.dumps(means, indent=2) + "\n")
-    metric_names = list(next(iter(results.values())).values) if results else []
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["set", "image", *metric_names])
-    for set_name, result in results.items():
-        columns = [result.values[name] for name in metric_names]
-        for image, *values in zip(result.images, *columns, strict=True):
-            writer.writerow([set_name, image, *values])
-    write_atomically(output_dir / "results.csv", table.getvalue())
+    plan = plan_tiles(network, size, tiling=cfg.tiling, **options)
+    if plan.method != "overlap" or cfg.tiling == "overlap":
+        return plan
+    return plan_tiles(
+        network, size, tiling="exact" if isinstance(network, ESCBase) else "whole", **options
+    )
+
+
+def _save_image(cfg: DictConfig, run: str, set_name: str, image: str, sr: Tensor) -> None:
+    path = Path(cfg.output_dir) / "images" / run / set_name / f"{image}.png"
+    # In double precision as it is measured, so that the file has the very levels that were.
+    write_image(path, sr[0].cpu().double().clamp(0, 1).mul(255).round().to(torch.uint8))
+
+
+def _count(sets: Iterable[Any]) -> int:
+    return sum(len(images) for images in sets)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", name).strip("_")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run `esc-sr evaluate` with what stands behind it."""
-    hydra_main("evaluate", run, arguments)
+    hydra_main("evaluate", run, positional_checkpoints(arguments))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import get_object
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import DictConfig, OmegaConf
@@ -20,11 +18,13 @@ from rich.console import Console
 
 from esc_sr.config import hydra_main, instantiate
 from esc_sr.errors import InputError, check_integers
-from esc_sr.evaluation import SetResult, evaluate_network
+from esc_sr.evaluation import Evaluation, evaluate_network
+from esc_sr.metrics.protocol import Protocol, check_distinct
 from esc_sr.models.bicubic import Bicubic
 from esc_sr.models.checkpoints import load_weights, read_checkpoint, save_model, warm_start
 from esc_sr.models.esc import ESCBase
 from esc_sr.profiling.macs import count_parameters
+from esc_sr.tasks.networks import check_attention
 from esc_sr.tasks.tables import quality_table
 from esc_sr.training.module import SRLightningModule
 
@@ -39,13 +39,13 @@ class TrainResult:
         output_dir: The folder of the run.
         best_score: Best value of `monitor`, or None if there was no validation.
         checkpoint: The best checkpoint, else the last one, else None.
-        table: Results on the validation sets by network name, empty without `final_table`.
+        table: Results on the validation sets, of bicubic too; empty without `final_table`.
     """
 
     output_dir: Path
     best_score: float | None
     checkpoint: Path | None
-    table: dict[str, dict[str, SetResult]]
+    table: list[Evaluation]
 
 
 def run(cfg: DictConfig) -> TrainResult:
@@ -65,20 +65,24 @@ def run(cfg: DictConfig) -> TrainResult:
     resume_from = find_resume_checkpoint(cfg.ckpt_path, output_dir)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
 
-    check_trainable(cfg)
+    check_attention(cfg.model)
     network = instantiate(cfg.model)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{cfg.model._target_} has nothing to train; choose e.g. model=esc")
     load_start(network, cfg.init_from, resume_from)
     resolved = _resolved(cfg)
     datamodule = instantiate(cfg.data)
-    check_monitor(cfg, datamodule.val_names)
+    protocols: tuple[Protocol, ...] = tuple(instantiate(cfg.protocol).values())
+    check_distinct(protocols)
+    metrics = {key: metric for p in protocols for key, metric in p.metrics().items()}
+    metrics |= instantiate(cfg.get("metrics")) or {}
+    check_monitor(cfg.monitor, datamodule.val_names, list(metrics))
     module = SRLightningModule(
         network=network,
         loss=instantiate(cfg.loss),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
-        metrics=instantiate(cfg.metrics),
+        metrics=metrics,
         compile=cfg.compile,
         config=resolved,
     )
@@ -114,13 +118,13 @@ def run(cfg: DictConfig) -> TrainResult:
     best, best_score = best_checkpoint(trainer)
     if best is not None:
         load_weights(network, read_checkpoint(best).state_dict, source=str(best))
-    table: dict[str, dict[str, SetResult]] = {}
+    table: list[Evaluation] = []
     if trainer.is_global_zero:
         weights = None
         if isinstance(network, ESCBase):
             weights = save_model(network, output_dir / "model.safetensors")
         if cfg.final_table:
-            table = _compare_with_bicubic(cfg, network, datamodule, trainer)
+            table = _compare_with_bicubic(cfg.scale, network, protocols, datamodule, trainer)
             Console().print(quality_table(table))
         _tell_where(output_dir, weights, best, trainer)
     return TrainResult(output_dir, best_score, best, table)
@@ -154,29 +158,16 @@ def check_counts(cfg: DictConfig) -> None:
         )
 
 
-def check_trainable(cfg: DictConfig) -> None:
-    """Refuse an attention for a network that has none to choose.
-
-    Raises:
-        InputError: The constructor takes no `attention`.
-    """
-    target = get_object(cfg.model._target_)
-    if "attention" in cfg.model and "attention" not in inspect.signature(target).parameters:
-        raise InputError(
-            f"{cfg.model._target_} has no attention to choose: add ~attention, or choose model=esc"
-        )
-
-
-def check_monitor(cfg: DictConfig, val_names: Sequence[str]) -> None:
+def check_monitor(monitor: str, val_names: Sequence[str], metric_names: Sequence[str]) -> None:
     """Refuse to watch a value that validation will not log.
 
     Raises:
         InputError: `monitor` is none of the logged values.
     """
-    logged = [f"val/{metric}" for metric in cfg.metrics]
-    logged += [f"val/{name}/{metric}" for name in val_names for metric in cfg.metrics]
-    if cfg.monitor not in logged:
-        raise InputError(f"monitor={cfg.monitor} is not logged; choose one of: {', '.join(logged)}")
+    logged = [f"val/{metric}" for metric in metric_names]
+    logged += [f"val/{name}/{metric}" for name in val_names for metric in metric_names]
+    if monitor not in logged:
+        raise InputError(f"monitor={monitor} is not logged; choose one of: {', '.join(logged)}")
 
 
 def find_resume_checkpoint(ckpt_path: str | None, output_dir: Path) -> Path | None:
@@ -284,18 +275,21 @@ def _announce(
 
 
 def _compare_with_bicubic(
-    cfg: DictConfig, network: torch.nn.Module, datamodule: Any, trainer: L.Trainer
-) -> dict[str, dict[str, SetResult]]:
+    scale: int,
+    network: torch.nn.Module,
+    protocols: tuple[Protocol, ...],
+    datamodule: Any,
+    trainer: L.Trainer,
+) -> list[Evaluation]:
     loaders = dict(zip(datamodule.val_names, datamodule.val_dataloader(), strict=True))
-    metrics = instantiate(cfg.metrics)
-    device = trainer.strategy.root_device
-    autocast = trainer.precision_plugin.forward_context
-    return {
-        "bicubic": evaluate_network(Bicubic(scale=cfg.scale), loaders, metrics, device=device),
-        _title(network): evaluate_network(
-            network, loaders, metrics, device=device, autocast=autocast
-        ),
-    }
+    options: dict[str, Any] = {"scale": scale, "device": trainer.strategy.root_device}
+    bicubic = evaluate_network(Bicubic(scale=scale), loaders, protocols, **options)
+    options["autocast"] = trainer.precision_plugin.forward_context
+    measured = evaluate_network(network, loaders, protocols, **options)
+    return [
+        Evaluation("bicubic", scale, protocols, bicubic),
+        Evaluation(_title(network), scale, protocols, measured),
+    ]
 
 
 def _tell_where(

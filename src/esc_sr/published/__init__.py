@@ -1,0 +1,1 @@
+"""Numbers as papers printed them, to compare with what is measured here."""
