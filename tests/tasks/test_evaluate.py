@@ -173,6 +173,25 @@ def test_protocols_at_once(capsys, monkeypatch):
     assert "ntire: PSNR and SSIM on RGB, 4 pixels cropped" in " ".join(table.split())
 
 
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_no_terminal_cuts_numbers_off(capsys, monkeypatch, columns):
+    """Three protocols side by side had turned into "33.…" at 80 columns."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    means = means_of("model=bicubic", "sets=[sample]", "protocol=[paper,rgb,ntire]", "scale=3")
+    table = capsys.readouterr().out
+    for name, value in means["sample"].items():
+        shown = f"{value:.3f}" if name.startswith("psnr") else f"{value:.4f}"
+        assert shown in table
+    assert table.count("┏") == (1 if columns == 200 else 3)
+
+
+def test_a_protocol_is_explained_once_for_all_scales(capsys):
+    evaluate("model=bicubic", "sets=[sample]", "scale=[2,4]")
+    told = capsys.readouterr().out
+    assert "paper: PSNR and SSIM on Y, 2, 4 pixels cropped at ×2, ×4" in told
+    assert told.count("PSNR and SSIM on") == 1
+
+
 def test_images_are_saved_and_measure_the_same_when_read_again(benchmarks, checkpoint, tmp_path):
     out = tmp_path / "out"
     common = [benchmarks, "sets=[Set5]"]

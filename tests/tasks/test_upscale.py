@@ -190,6 +190,41 @@ def test_what_cannot_be_done_at_all_is_one_line(run, tmp_path, monkeypatch, argu
     assert message in err
 
 
+def test_keys_with_values_are_options_too(run, tmp_path):
+    source = picture(tmp_path / "a.png")
+    status, out, err = run(
+        source, f"output={tmp_path / 'b.png'}", "scale=3", "self_ensemble=false", "dry_run=true"
+    )
+    assert (status, err) == (0, "")
+    assert "1 to enlarge; nothing was written" in out
+    assert "(36×27)" in out
+
+
+def test_a_picture_may_be_named_like_a_key(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "size=3.png")
+    assert run("size=3.png", "-o", "scale=4.png")[0] == 0
+    assert (tmp_path / "scale=4.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message", "expected"),
+    [
+        ("scalee=3", "unknown key 'scalee'; did you mean 'scale'?", 1),
+        ("qwxyz=3", "unknown key 'qwxyz'; esc-sr upscale --help lists every option", 1),
+        ("overwrite=maybe", "overwrite is true or false, got maybe", 1),
+        ("precision=fp8", "argument --precision: invalid choice: 'fp8'", 2),
+        ("--scalee=3", "unrecognized arguments: --scalee=3; see esc-sr upscale --help", 2),
+    ],
+)
+def test_options_that_are_not_known_are_one_line(run, tmp_path, argument, message, expected):
+    status, _, err = run("a.png", "-o", tmp_path / "b.png", argument)
+    assert status == expected
+    assert err.startswith("esc-sr: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
 def test_without_weights_it_says_how_to_get_some(run, tmp_path):
     source = picture(tmp_path / "a.png")
     status, _, err = run(source, "-o", tmp_path / "b.png", weights=None)

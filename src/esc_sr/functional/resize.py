@@ -9,6 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+_BLOCK = 2**18  # numbers
+
 
 def matlab_imresize(image: Tensor, scale: float, *, size: tuple[int, int] | None = None) -> Tensor:
     """Resize as MATLAB's `imresize(image, scale, "bicubic")` does, antialiasing included.
@@ -75,17 +77,25 @@ def _resize_rows(image: Tensor, out_len: int, ratio: Fraction) -> Tensor:
     indices, weights = _taps(image.shape[-2], out_len, ratio)
     indices = indices.to(image.device)
     weights = weights.to(image.device, work_dtype)
-    out: Tensor | None = None
-    for tap_indices, tap_weights in zip(indices, weights, strict=True):
-        tap = image.index_select(-2, tap_indices).to(work_dtype)
-        # Added one after the other, lowest index first: the order decides the last bit.
-        out = tap * tap_weights[:, None] if out is None else out.addcmul(tap, tap_weights[:, None])
-    assert out is not None  # a kernel has at least one tap
-    if is_integer:
-        # Values are clipped at 0 first, where adding a half and cutting off rounds half away. The
-        # 1e-9 makes exact halves go up though a weight such as 1/3 is off by the last bit.
-        out = out.clamp_(0, 255).add_(0.5 + 1e-9).floor_()
-    return out.to(image.dtype)
+
+    def resize(indices: Tensor, weights: Tensor) -> Tensor:
+        out: Tensor | None = None
+        for tap_indices, tap_weights in zip(indices, weights[..., None], strict=True):
+            tap = image.index_select(-2, tap_indices).to(work_dtype)
+            # Added one after the other, lowest index first: the order decides the last bit.
+            out = tap * tap_weights if out is None else out.addcmul(tap, tap_weights)
+        assert out is not None  # a kernel has at least one tap
+        if is_integer:
+            # Values are clipped at 0 first, where adding a half and cutting off rounds half away.
+            # The 1e-9 makes exact halves go up though a weight such as 1/3 is off by the last bit.
+            out = out.clamp_(0, 255).add_(0.5 + 1e-9).floor_()
+        return out.to(image.dtype)
+
+    # So many rows at a time that what is computed with stays in the processor's cache.
+    rows = max(1, _BLOCK * image.shape[-2] // image.numel()) if image.is_cpu else out_len
+    blocks = zip(indices.split(rows, dim=1), weights.split(rows, dim=1), strict=True)
+    parts = [resize(*block) for block in blocks]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
 
 
 @lru_cache(maxsize=256)

@@ -78,11 +78,13 @@ class Protocol:
         )
         return dict(zip(self.keys, metrics, strict=True))
 
+    @property
+    def meaning(self) -> str:
+        """What is measured, without the border, which may depend on the scale."""
+        return f"{self.name}: PSNR and SSIM on {self.channel.upper()}"
+
     def __str__(self) -> str:
-        return (
-            f"{self.name}: PSNR and SSIM on {self.channel.upper()}, "
-            f"{self.crop_border} pixels cropped"
-        )
+        return f"{self.meaning}, {self.crop_border} pixels cropped"
 
 
 def check_distinct(protocols: Iterable[Protocol]) -> None:

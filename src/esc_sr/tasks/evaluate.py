@@ -28,7 +28,7 @@ from esc_sr.inference.planning import Plan, plan_tiles
 from esc_sr.models.esc import ESCBase
 from esc_sr.tasks.networks import at_scale, open_networks, positional_checkpoints
 from esc_sr.tasks.results import write_results
-from esc_sr.tasks.tables import quality_table
+from esc_sr.tasks.tables import print_quality
 
 _AUTOCAST_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 Sets = dict[str, Dataset[Any]]
@@ -78,7 +78,7 @@ def run(cfg: DictConfig) -> list[Evaluation]:
         for images in sets.values():
             if isinstance(images, CheckedImages):
                 images.warn()
-    console.print(quality_table(evaluations))
+    print_quality(console, evaluations)
     if cfg.output_dir is not None:
         write_results(evaluations, Path(cfg.output_dir))
     return evaluations

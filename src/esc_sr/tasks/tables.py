@@ -4,28 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from esc_sr.evaluation import Evaluation
 
 _UNITS = {"psnr": "PSNR-{} (dB)", "ssim": "SSIM-{}"}
 _DIGITS = {"psnr": 3}
+_UNBOUNDED = 10_000  # columns: wider than any table
+_NETWORK_WIDTH = 10  # longer names take several lines rather than cut off a number
 
 
-def quality_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Lay out results by set, scale and network, with the protocols below.
+def print_quality(console: Console, evaluations: Sequence[Evaluation]) -> None:
+    """Print results as one table, or as one for each protocol where one would be too wide.
 
     Args:
+        console: Where to; its width decides.
         evaluations: What was measured; all with the same metrics.
-
-    Returns:
-        A table with one row for each set of each evaluation.
     """
-    table = Table(caption="; ".join(_protocols(evaluations)), caption_justify="left")
-    for i, heading in enumerate(_headings(evaluations)):
-        table.add_column(heading, justify="left" if i in (0, 2) else "right")
+    names = _metric_names(evaluations)
+    table = _quality_table(evaluations, names)
+    unbounded = console.options.update(width=_UNBOUNDED)
+    if console.measure(table, options=unbounded).minimum <= console.width:
+        console.print(table)
+        return
+    for group in _by_protocol(evaluations, names):
+        console.print(_quality_table(evaluations, group))
+
+
+def _quality_table(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Table:
+    """Lay out results by set, scale and network, with the protocols below."""
+    told = _protocols(evaluations, names)
+    table = Table(caption="\n".join(told), caption_justify="left")
+    for i, heading in enumerate(_headings(names)):
+        if heading == "network":
+            table.add_column(heading, min_width=_NETWORK_WIDTH, overflow="fold")
+        else:
+            table.add_column(heading, justify="right" if i else "left", no_wrap=True)
     previous = ""
-    for row in _rows(evaluations):
+    for row in _rows(evaluations, names):
         if previous and row[0] != previous:
             table.add_section()
         previous = row[0]
@@ -35,10 +52,11 @@ def quality_table(evaluations: Sequence[Evaluation]) -> Table:
 
 def quality_markdown(evaluations: Sequence[Evaluation]) -> str:
     """Write the same table in Markdown."""
-    headings = _headings(evaluations)
+    names = _metric_names(evaluations)
+    headings = _headings(names)
     rules = [":--" if i in (0, 2) else "--:" for i in range(len(headings))]
-    lines = (f"| {' | '.join(cells)} |" for cells in [headings, rules, *_rows(evaluations)])
-    protocols = "\n".join(f"- {line}" for line in _protocols(evaluations))
+    lines = (f"| {' | '.join(cells)} |" for cells in [headings, rules, *_rows(evaluations, names)])
+    protocols = "\n".join(f"- {line}" for line in _protocols(evaluations, names))
     return "\n".join(lines) + f"\n\n{protocols}\n"
 
 
@@ -47,9 +65,15 @@ def _metric_names(evaluations: Iterable[Evaluation]) -> list[str]:
     return list(dict.fromkeys(name for result in results for name in result.values))
 
 
-def _headings(evaluations: Sequence[Evaluation]) -> list[str]:
-    names = [_heading(name) for name in _metric_names(evaluations)]
-    return ["set", "scale", "network", *names, "images", "seconds"]
+def _by_protocol(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[list[str]]:
+    """Group metrics: those of each protocol, then those that belong to none."""
+    protocols = {p.keys: None for evaluation in evaluations for p in evaluation.protocols}
+    others = [name for name in names if not any(name in keys for keys in protocols)]
+    return [*map(list, protocols), *([others] if others else [])]
+
+
+def _headings(names: Iterable[str]) -> list[str]:
+    return ["set", "scale", "network", *map(_heading, names), "images", "seconds"]
 
 
 def _heading(name: str) -> str:
@@ -57,9 +81,8 @@ def _heading(name: str) -> str:
     return _UNITS[kind].format(suffix.upper()) if kind in _UNITS else name.upper()
 
 
-def _rows(evaluations: Sequence[Evaluation]) -> list[list[str]]:
+def _rows(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[list[str]]:
     """One row for each set of each evaluation, the sets together."""
-    names = _metric_names(evaluations)
     rows = []
     set_names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.sets)
     for set_name in set_names:
@@ -83,15 +106,19 @@ def _rows(evaluations: Sequence[Evaluation]) -> list[list[str]]:
     return rows
 
 
-def _protocols(evaluations: Iterable[Evaluation]) -> list[str]:
+def _protocols(evaluations: Iterable[Evaluation], names: Iterable[str]) -> list[str]:
     """Say once what each protocol means; with several scales, how much each crops."""
-    scales: dict[str, list[int]] = {}
+    shown = set(names)
+    crops: dict[str, dict[int, int]] = {}
     for evaluation in evaluations:
         for protocol in evaluation.protocols:
-            scales.setdefault(str(protocol), []).append(evaluation.scale)
-    several = len({scale for found in scales.values() for scale in found}) > 1
-    return [
-        told
-        + (f" at {', '.join(f'×{scale}' for scale in dict.fromkeys(found))}" if several else "")
-        for told, found in scales.items()
-    ]
+            if shown.intersection(protocol.keys):
+                crops.setdefault(protocol.meaning, {})[evaluation.scale] = protocol.crop_border
+    told = []
+    for meaning, by_scale in crops.items():
+        borders = list(dict.fromkeys(by_scale.values()))
+        line = f"{meaning}, {', '.join(map(str, borders))} pixels cropped"
+        if len(borders) > 1:
+            line += f" at {', '.join(f'×{scale}' for scale in by_scale)}"
+        told.append(line)
+    return told

@@ -25,7 +25,7 @@ from esc_sr.models.checkpoints import load_weights, read_checkpoint, save_model,
 from esc_sr.models.esc import ESCBase
 from esc_sr.profiling.macs import count_parameters
 from esc_sr.tasks.networks import check_attention
-from esc_sr.tasks.tables import quality_table
+from esc_sr.tasks.tables import print_quality
 from esc_sr.training.module import SRLightningModule
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def run(cfg: DictConfig) -> TrainResult:
             weights = save_model(network, output_dir / "model.safetensors")
         if cfg.final_table:
             table = _compare_with_bicubic(cfg.scale, network, protocols, datamodule, trainer)
-            Console().print(quality_table(table))
+            print_quality(Console(), table)
         _tell_where(output_dir, weights, best, trainer)
     return TrainResult(output_dir, best_score, best, table)
 

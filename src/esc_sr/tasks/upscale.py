@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import os
 import signal
 import sys
 import threading
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
-from typing import get_args
+from typing import NoReturn, get_args
 
 import numpy as np
 from rich.console import Console
@@ -63,9 +65,9 @@ class _Task:
 
 def main(arguments: Sequence[str]) -> None:
     """Run `esc-sr upscale` with what stands behind it."""
-    options = parser().parse_args(arguments)
+    made = parser()
     try:
-        failed = run(options)
+        failed = run(made.parse_args(with_dashes(arguments, made)))
     except InputError as error:
         sys.stderr.write(f"esc-sr: error: {error}\n")
         sys.exit(1)
@@ -76,9 +78,52 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(1)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"esc-sr: error: {message}; see {self.prog} --help\n")
+
+
+def with_dashes(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Turn `key=value`, as the other commands take it, into `--key=value`.
+
+    Args:
+        arguments: What stands behind the command's name.
+        parser: Knows the options.
+
+    Returns:
+        The same as options; a file that has such a name stays as it is.
+
+    Raises:
+        InputError: There is no option of that name, or a switch is given another value than true
+            or false.
+    """
+    switches = {action.dest: action.nargs == 0 for action in parser._actions if action.dest}
+    turned: list[str] = []
+    for i, argument in enumerate(arguments):
+        key, sign, value = argument.partition("=")
+        follows_option = i > 0 and arguments[i - 1].startswith("-")
+        if not (sign and key.isidentifier()) or follows_option or os.path.exists(argument):
+            turned.append(argument)
+            continue
+        if key not in switches or key == "inputs":
+            close = difflib.get_close_matches(key, switches, n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise InputError(f"unknown key '{key}'; {hint}{parser.prog} --help lists every option")
+        option = "--" + key.replace("_", "-")
+        if not switches[key]:
+            turned.append(f"{option}={value}")
+        elif value.lower() == "true":
+            turned.append(option)
+        elif value.lower() != "false":
+            raise InputError(f"{key} is true or false, got {value}")
+    return turned
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="esc-sr upscale",
         description=DESCRIPTION,
         epilog=EXAMPLES,
