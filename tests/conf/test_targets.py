@@ -12,12 +12,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from esc_sr.config import compose_config, conf_dir, instantiate
 from esc_sr.errors import InputError, MissingExtraError
+from esc_sr.tasks.networks import takes_attention
 
 CONF = conf_dir()
 PRIMARY = sorted(path.stem for path in CONF.glob("*.yaml"))
 GROUP_FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml") if path.parent != CONF)
 # Groups that are lists in the defaults of train.yaml.
 LISTS = {"logger"}
+# What files leave to the user, so that they can be composed and constructed.
+GIVEN = {
+    "custom": ["model._target_=esc_sr.models.bicubic.Bicubic"],
+    "spandrel": ["model.path=weights.pth"],
+}
 
 
 def override(path: Path) -> str:
@@ -28,12 +34,17 @@ def override(path: Path) -> str:
 def primary_of(path: Path) -> str:
     if path.parts[0] == "hydra":
         return "train" if path.stem == "default" else "evaluate"
-    return "evaluate" if path.stem == "bicubic" and path.parts[0] == "model" else "train"
+    if path.parts[0] == "model":
+        # train.yaml would give an attention to networks that take none
+        cfg = compose_config("evaluate", [override(path), *GIVEN.get(path.stem, [])])
+        return "train" if takes_attention(cfg.model) else "evaluate"
+    return "train"
 
 
 def compose_with(path: Path, *more: str) -> DictConfig:
     primary = primary_of(path)
     overrides = [] if path.parts[0] == "hydra" else [override(path)]
+    overrides += GIVEN.get(path.stem, []) if path.parts[0] == "model" else []
     overrides.append("paths.output_dir=out" if primary == "train" else "scale=4")
     return compose_config(primary, [*overrides, *more])
 
@@ -66,7 +77,7 @@ def bind(where: str, node: DictConfig) -> None:
 @pytest.mark.parametrize("name", PRIMARY)
 def test_every_primary_config_binds(name):
     nodes = list(target_nodes(compose_config(name)))
-    assert nodes or name == "prepare"
+    assert nodes or name in ("prepare", "bench", "compare")
     for where, node in nodes:
         bind(where, node)
 
@@ -87,7 +98,21 @@ def files(group: str) -> list[Path]:
     return [path for path in GROUP_FILES if path.parts[0] == group]
 
 
-@pytest.mark.parametrize("path", [*files("model"), *files("attention")], ids=str)
+def test_the_network_of_an_extra_names_it():
+    if find_spec("spandrel") is None:
+        with pytest.raises(MissingExtraError, match=r"esc-sr\[spandrel\]"):
+            instantiate(compose_with(Path("model/spandrel.yaml")).model)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in (*files("model"), *files("attention"))
+        if path.stem != "spandrel"  # needs its extra, and a checkpoint
+    ],
+    ids=str,
+)
 def test_every_network_is_constructed(path):
     network = instantiate(compose_with(path).model)
     assert network.scale == 4

@@ -16,8 +16,10 @@ from esc_sr.models.esc import ESCBase
 Tiling = Literal["auto", "whole", "exact", "overlap"]
 
 # Feature maps as wide as the widest layer that a forward pass holds at its peak, with what
-# convolutions need beside them: measured 5.5 to 6.2 for ESC and ESC-FP, in fp32 and bf16.
+# convolutions need beside them: measured 5.5 to 6.2 for ESC and ESC-FP, in fp32 and bf16, and
+# counted 8.3 to 8.5 for RDN, RCAN and SwinIR.
 _LIVE_MAPS = 7
+_LIVE_MAPS_OF_OTHERS = 9
 # What the rows that are put together from tiles cost beside the tiles, at most.
 _SHARE_OF_ROWS = 0.25
 _DEFAULT_OVERLAP = 32
@@ -132,8 +134,13 @@ def bytes_per_pixel(network: nn.Module, *, scale: int, itemsize: int = 4) -> flo
     Returns:
         Bytes, rather too many than too few.
     """
-    widths = [module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d)]
-    features = _LIVE_MAPS * max(widths, default=0) * itemsize
+    widths = [
+        module.out_channels if isinstance(module, nn.Conv2d) else module.out_features
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
+    maps = _LIVE_MAPS if isinstance(network, ESCBase) else _LIVE_MAPS_OF_OTHERS
+    features = maps * max(widths, default=0) * itemsize
     # fp32: residual, enlarged input, their sum, and one more of a resize.
     image = 4 * _COLORS * scale**2 * 4
     return features + image + _score_bytes(network, itemsize)

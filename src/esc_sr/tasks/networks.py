@@ -5,14 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from esc_sr.attention import SelfAttention
 from esc_sr.config import instantiate
 from esc_sr.errors import InputError
 from esc_sr.models.checkpoints import load_model
+from esc_sr.models.esc import ESCBase
 
 
 def positional_checkpoints(arguments: Sequence[str]) -> list[str]:
@@ -56,11 +60,15 @@ def check_attention(model: DictConfig) -> None:
     Raises:
         InputError: The constructor takes no `attention`.
     """
-    target = get_object(model._target_)
-    if "attention" in model and "attention" not in inspect.signature(target).parameters:
+    if "attention" in model and not takes_attention(model):
         raise InputError(
             f"{model._target_} has no attention to choose: add ~attention, or choose model=esc"
         )
+
+
+def takes_attention(model: DictConfig) -> bool:
+    """Return whether the constructor that a network's node names takes an `attention`."""
+    return "attention" in inspect.signature(get_object(model._target_)).parameters
 
 
 def open_networks(cfg: DictConfig) -> list[tuple[str, int, nn.Module | None]]:
@@ -78,7 +86,7 @@ def open_networks(cfg: DictConfig) -> list[tuple[str, int, nn.Module | None]]:
     """
     # The attention group writes into the model's node, so that may hold nothing else.
     chosen = cfg.get("model") or OmegaConf.create({})
-    given = [cfg.checkpoint is not None, "_target_" in chosen, cfg.sr_dir is not None]
+    given = [cfg.checkpoint is not None, names_a_network(chosen), cfg.sr_dir is not None]
     if sum(given) != 1:
         raise InputError(
             "give one thing to evaluate: checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
@@ -95,9 +103,30 @@ def open_networks(cfg: DictConfig) -> list[tuple[str, int, nn.Module | None]]:
     check_attention(chosen)
     networks = [instantiate(at_scale(cfg, scale).model) for scale in scales]
     return [
-        (type(network).__name__.lower(), scale, network)
+        (model_name(chosen), scale, network)
         for scale, network in zip(scales, networks, strict=True)
     ]
+
+
+def names_a_network(model: DictConfig) -> bool:
+    """Return whether a model's node says what to build; it may hold an attention only.
+
+    Raises:
+        InputError: It shall say so and does not, as `conf/model/custom.yaml` by itself.
+    """
+    if OmegaConf.is_missing(model, "_target_"):
+        raise InputError("model=custom needs a class: add model._target_=package.module.Class")
+    return "_target_" in model
+
+
+def model_name(model: DictConfig) -> str:
+    """Return the name in `conf/model` of the network that a command was given, else its class's.
+
+    Args:
+        model: The network's node, with its `_target_`.
+    """
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    return str(choices.get("model") or model._target_.rpartition(".")[2].lower())
 
 
 def at_scale(cfg: DictConfig, scale: int) -> DictConfig:
@@ -109,19 +138,54 @@ def at_scale(cfg: DictConfig, scale: int) -> DictConfig:
 
 
 def _load_all(cfg: DictConfig, scales: Sequence[int]) -> list[tuple[str, int, nn.Module | None]]:
-    paths = list(cfg.checkpoint) if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint]
-    names = [Path(path).name for path in paths]
     attention = None
     if "attention" in (cfg.get("model") or {}):
         attention = instantiate(cfg.model.attention) or "conv_attn"
     loaded: list[tuple[str, int, nn.Module | None]] = []
-    for path, name in zip(paths, names, strict=True):
-        network = load_model(path, attention=attention)
-        if scales and network.scale not in scales:
-            asked = ",".join(map(str, scales))
-            raise InputError(
-                f"{path} enlarges ×{network.scale}, scale={asked} was asked for; "
-                f"set scale={network.scale} or leave it out"
-            )
-        loaded.append((name if names.count(name) == 1 else str(path), network.scale, network))
+    for name, path in checkpoint_names(cfg.checkpoint).items():
+        network = load_at_scale(path, scales, attention=attention)
+        loaded.append((name, network.scale, network))
     return loaded
+
+
+def checkpoint_names(checkpoint: Any) -> dict[str, str]:
+    """Name checkpoints by their files, or by their paths where files are called the same.
+
+    Args:
+        checkpoint: A path, or a list of them, as a configuration holds it.
+
+    Returns:
+        Paths by name.
+    """
+    paths = [str(path) for path in (checkpoint if OmegaConf.is_list(checkpoint) else [checkpoint])]
+    files = [Path(path).name for path in paths]
+    return {
+        file if files.count(file) == 1 else path: path
+        for file, path in zip(files, paths, strict=True)
+    }
+
+
+def load_at_scale(
+    path: str, scales: Sequence[int], *, attention: SelfAttention | str | None
+) -> ESCBase:
+    """Load a checkpoint that must be of one of some scales.
+
+    Args:
+        path: The checkpoint.
+        scales: Those asked for; none: any will do.
+        attention: As for `load_model`.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: It cannot be loaded, or is of another scale.
+    """
+    network = load_model(path, attention=attention)
+    if scales and network.scale not in scales:
+        asked = ",".join(map(str, scales))
+        raise InputError(
+            f"{path} enlarges ×{network.scale}, scale={asked} was asked for; "
+            f"set scale={network.scale} or leave it out"
+        )
+    return network

@@ -1,0 +1,1 @@
+"""The networks that ESC is compared with, written from their papers."""
