@@ -13,7 +13,12 @@ COMMANDS = {
     "train": ("esc_sr.tasks.train", "train a network, or a whole sweep with -m"),
     "evaluate": ("esc_sr.tasks.evaluate", "measure PSNR and SSIM on benchmark sets"),
     "verify": ("esc_sr.tasks.verify", "compare a checkpoint with published numbers"),
+    "compare": (
+        "esc_sr.tasks.compare",
+        "compare networks: published and measured, table and bubble plot",
+    ),
     "upscale": ("esc_sr.tasks.upscale", "enlarge pictures"),
+    "bench": ("esc_sr.tasks.bench", "measure latency, memory, multiply-adds, parameters"),
     "prepare": ("esc_sr.tasks.prepare", "cut a data set into sub-images for fast training"),
 }
 

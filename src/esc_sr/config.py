@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -43,14 +44,35 @@ def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfi
     Raises:
         InputError: An override names an unknown key or choice.
     """
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
     from hydra.errors import HydraException
 
     try:
-        with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        with _initialized():
             return compose(config_name, overrides=list(overrides))
     except HydraException as error:
         raise InputError(_explain(error, config_name)) from error
+
+
+@contextmanager
+def _initialized() -> Iterator[None]:
+    """Let Hydra find `conf/`, whether or not this is called inside a Hydra application."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.initialize import get_gh_backup, restore_gh_from_backup
+
+    if GlobalHydra.instance().is_initialized():
+        paths = GlobalHydra.instance().config_loader().get_search_path().get_path()
+        if any(str(path.path).endswith(str(conf_dir())) for path in paths):
+            yield  # a command of ours, with the folders that --config-dir has added
+            return
+    backup = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            yield
+    finally:
+        restore_gh_from_backup(backup)
 
 
 def instantiate(node: Any) -> Any:

@@ -3,8 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from esc_sr import create_model
 from esc_sr.errors import InputError
-from esc_sr.profiling.macs import count_macs, count_parameters
+from esc_sr.profiling.macs import count_activations, count_macs, count_parameters
 
 H, W = 6, 10
 
@@ -69,3 +70,25 @@ def test_parameters_are_counted_once_and_buffers_not():
     module[2].requires_grad_(False)
     assert count_parameters(module) == 24
     assert count_parameters(module, only_trainable=True) == 16
+
+
+def test_activations_are_what_convolutions_write_dynamic_ones_included():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    assert count_activations(network, (5, 7)) == (8 + 4) * 5 * 7
+
+    class Dynamic(nn.Module):
+        def forward(self, x):
+            kernel = x.mean((2, 3)).reshape(1, 3, 1, 1)
+            return nn.functional.conv2d(x, kernel)
+
+    assert count_activations(Dynamic(), (5, 7)) == 5 * 7
+
+
+@pytest.mark.parametrize("attention", ["eager", "flex"])
+def test_the_kernel_of_the_attention_changes_no_count(attention):
+    """FlexAttention refuses the meta device, so that nothing could be counted under it."""
+    size = (24, 40)
+    reference = create_model("esc_lt", scale=4, attention="sdpa")
+    network = create_model("esc_lt", scale=4, attention=attention)
+    assert count_macs(network, size) == count_macs(reference, size)
+    assert count_activations(network, size) == count_activations(reference, size)

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
@@ -58,6 +59,10 @@ class FlexKernel:
                 f"attention=flex needs at least 16 channels a head on CUDA, got {q.shape[-1]}; "
                 "use fewer heads (model.num_heads) or attention=sdpa"
             )
+        if q.is_meta:
+            # FlexAttention refuses it. Nothing is computed there: what remains are the shape, and
+            # the multiply-adds that a counter sees.
+            return F.scaled_dot_product_attention(q, k, v, scale=softmax_scale)
         # TF32 has slipped into float32 inputs in some versions; the CPU kernel knows no options.
         options: Any = {"FLOAT32_PRECISION": "'ieee'"} if q.is_cuda else None
         attend = _compiled_flex_attention() if self.compile else flex_attention

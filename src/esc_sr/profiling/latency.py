@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -12,6 +12,30 @@ from torch import Tensor, nn
 
 from esc_sr.errors import InputError
 from esc_sr.profiling.undisturbed import undisturbed
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Percentiles of repeated measurements."""
+
+    median: float
+    """Half of the values are smaller."""
+    p10: float
+    """A tenth is smaller; of times: close to what the machine can do undisturbed."""
+    p90: float
+    """Nine tenths are smaller."""
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """Return the percentiles of some values, linear between neighbours.
+
+    Example:
+        >>> spread_of([10.0, 20.0, 30.0])
+        Spread(median=20.0, p10=12.0, p90=28.0)
+    """
+    exact = torch.tensor(values, dtype=torch.float64)
+    p10, median, p90 = exact.quantile(exact.new_tensor([0.1, 0.5, 0.9])).tolist()
+    return Spread(median, p10, p90)
 
 
 @dataclass(frozen=True)
@@ -44,17 +68,12 @@ def measure_latency(
 ) -> Latency:
     """Time the forward pass of a module on one input.
 
-    In eval mode, without gradients; the mode of the module and the random generators are
-    restored. On a GPU the time between two CUDA events around each call, on other devices the
-    wall clock.
-
     Args:
         module: Module called as `module(example)`, on the device of `example`.
         example: The input, usually `(1, 3, H, W)`.
         warmup: Calls before the clock starts: compilation, autotuning, caches.
         repeats: Timed calls, at least 1.
-        context: Called for each forward pass; what it returns is entered around it and is part
-            of the measured time. Give autocast here, so that casting the weights is counted.
+        context: As for `time_forwards`.
 
     Returns:
         Percentiles of the times and the conditions of the measurement.
@@ -62,29 +81,58 @@ def measure_latency(
     Raises:
         InputError: `warmup` is negative or `repeats` below 1.
     """
-    check_repetitions(warmup, repeats)
+    times = spread_of(
+        time_forwards(module, example, warmup=warmup, repeats=repeats, context=context)
+    )
+    with context():
+        dtype = _compute_dtype(example)
     device = example.device
-    with undisturbed(module, device):
-        for _ in range(warmup):
-            with context():
-                module(example)
-        if device.type == "cuda":
-            milliseconds = _time_with_events(module, example, repeats, context)
-        else:
-            milliseconds = _time_with_clock(module, example, repeats, context)
-        with context():
-            dtype = _compute_dtype(example)
-    times = torch.tensor(milliseconds, dtype=torch.float64)
-    p10, median, p90 = times.quantile(times.new_tensor([0.1, 0.5, 0.9])).tolist()
     return Latency(
-        median_ms=median,
-        p10_ms=p10,
-        p90_ms=p90,
+        median_ms=times.median,
+        p10_ms=times.p10,
+        p90_ms=times.p90,
         repeats=repeats,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         dtype=str(dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
     )
+
+
+def time_forwards(
+    module: nn.Module,
+    example: Tensor,
+    *,
+    warmup: int = 0,
+    repeats: int = 1,
+    context: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> list[float]:
+    """Return the milliseconds of each of some forward passes.
+
+    In eval mode, without gradients; the mode of the module and the random generators are
+    restored. On a GPU the time between two CUDA events around each call, on other devices the
+    wall clock.
+
+    Args:
+        module: Module called as `module(example)`, on the device of `example`.
+        example: The input, usually `(1, 3, H, W)`.
+        warmup: Calls before the clock starts.
+        repeats: Timed calls, at least 1.
+        context: Called for each forward pass; what it returns is entered around it and is part
+            of the measured time. Give autocast here, so that casting the weights is counted.
+
+    Returns:
+        One time for each repeat.
+
+    Raises:
+        InputError: `warmup` is negative or `repeats` below 1.
+    """
+    check_repetitions(warmup, repeats)
+    with undisturbed(module, example.device):
+        for _ in range(warmup):
+            with context():
+                module(example)
+        clock = _time_with_events if example.device.type == "cuda" else _time_with_clock
+        return clock(module, example, repeats, context)
 
 
 def check_repetitions(warmup: int, repeats: int) -> None:

@@ -1,0 +1,1 @@
+"""Networks side by side, published and measured: rows, documents, and a picture."""

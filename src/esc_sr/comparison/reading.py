@@ -1,0 +1,269 @@
+"""Read, strictly, the files that `esc-sr bench` and `esc-sr evaluate` write."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esc_sr.errors import InputError
+
+# Beside the means, what a set of results.json holds.
+_NO_METRIC = {"images", "seconds", "network", "scale", "protocol"}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Costs of one network with one setting, as `esc-sr bench` writes them.
+
+    Attributes:
+        network: Its name, e.g. "esc_lt".
+        checkpoint: File of its weights; None: fresh ones.
+        attention: Kernel of its self-attention; None: it has no choice.
+        scale: Super-resolution factor.
+        lq_size: Height and width of the input.
+        output_size: Height and width of the output.
+        batch_size: Images in one pass.
+        precision: "fp32", "bf16" or "fp16".
+        compile: Whether the network was compiled.
+        device: "cpu" or the name of a GPU.
+        device_name: The processor or GPU in words.
+        threads: Of the processor.
+        latency_ms: Median time of one pass.
+        warmup: Passes before those that count.
+        repeats: Passes that count.
+        peak_memory_mib: Peak memory.
+        memory_source: How it was found: "resident_increase" or "cuda_allocated".
+        macs_g: Multiply-adds in 10⁹.
+        params_k: Parameters in thousands.
+        versions: Of software, by name.
+        error: Why nothing could be measured; None if it could.
+    """
+
+    network: str
+    checkpoint: str | None
+    attention: str | None
+    scale: int
+    lq_size: tuple[int, int]
+    output_size: tuple[int, int]
+    batch_size: int
+    precision: str
+    compile: bool
+    device: str
+    device_name: str
+    threads: int | None
+    latency_ms: float | None
+    warmup: int | None
+    repeats: int | None
+    peak_memory_mib: float | None
+    memory_source: str | None
+    macs_g: float | None
+    params_k: float | None
+    versions: Mapping[str, str | None]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class MeasuredQuality:
+    """Means over one set, as `esc-sr evaluate` writes them.
+
+    Attributes:
+        path: The file.
+        network: The network's name, or its checkpoint's.
+        scale: Super-resolution factor.
+        set_name: The set.
+        values: Means by metric.
+        protocols: How they were measured.
+    """
+
+    path: Path
+    network: str
+    scale: int
+    set_name: str
+    values: Mapping[str, float]
+    protocols: tuple[str, ...]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_amount(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value >= 0
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))
+
+
+# What a value must be: how that is said, and the test; a "?" before it allows null.
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "text": ("a text", _is_text),
+    "count": ("a whole number", _is_count),
+    "amount": ("a number", _is_amount),
+    "size": ("[height, width]", _is_size),
+    "flag": ("true or false", lambda value: isinstance(value, bool)),
+    "versions": ("an object of versions", lambda value: isinstance(value, dict)),
+}
+_FIELDS = {
+    "network": "text",
+    "checkpoint": "?text",
+    "attention": "?text",
+    "scale": "count",
+    "lq_size": "size",
+    "output_size": "size",
+    "batch_size": "count",
+    "precision": "text",
+    "compile": "flag",
+    "device": "text",
+    "device_name": "text",
+    "threads": "?count",
+    "latency_ms": "?amount",
+    "warmup": "?count",
+    "repeats": "?count",
+    "peak_memory_mib": "?amount",
+    "memory_source": "?text",
+    "macs_g": "?amount",
+    "params_k": "?amount",
+    "versions": "versions",
+    "error": "?text",
+}
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """Read a file of `esc-sr bench`.
+
+    Args:
+        path: JSON, a list of records.
+
+    Returns:
+        The records, in order; keys that a comparison does not need are left out.
+
+    Raises:
+        InputError: It is missing, not such a file, or a record lacks something.
+    """
+    content = _read_json(path, "bench")
+    if not isinstance(content, list):
+        raise InputError(f"{path}: a list of records is expected, as `esc-sr bench` writes it")
+    return [_measurement(f"{path}: record {i}", record) for i, record in enumerate(content, 1)]
+
+
+def filter_measurements(
+    measurements: Sequence[Measurement], wanted: Mapping[str, Any] | None
+) -> list[Measurement]:
+    """Keep the records that have certain values.
+
+    Args:
+        measurements: The records.
+        wanted: Value by key of a record; None: all are kept.
+
+    Returns:
+        Those that agree in every key.
+
+    Raises:
+        InputError: A key is unknown, or no record is left.
+    """
+    kept = list(measurements)
+    for key, value in (wanted or {}).items():
+        if key not in _FIELDS:
+            raise InputError(f"filter: a record has no '{key}'; choose among: {', '.join(_FIELDS)}")
+        there = dict.fromkeys(str(_plain(getattr(one, key))) for one in kept)
+        kept = [one for one in kept if _plain(getattr(one, key)) == value]
+        if not kept:
+            raise InputError(
+                f"filter: no record has {key}={value}; there are {key}={', '.join(there)}"
+            )
+    return kept
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def read_quality(path: Path) -> list[MeasuredQuality]:
+    """Read a `results.json` of `esc-sr evaluate`, of one network or of several.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The means, set by set.
+
+    Raises:
+        InputError: It is missing, not such a file, or a set lacks something.
+    """
+    content = _read_json(path, "evaluate")
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{path}: sets are expected, as `esc-sr evaluate` writes results.json")
+    return [
+        _quality(path, where, set_name, values) for where, set_name, values in _sets(path, content)
+    ]
+
+
+def _read_json(path: Path, command: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON ({error}); `esc-sr {command}` writes it") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _measurement(where: str, record: Any) -> Measurement:
+    if not isinstance(record, dict):
+        raise InputError(f"{where} is no object with keys and values; `esc-sr bench` writes them")
+    fields = {}
+    for key, kind in _FIELDS.items():
+        if key not in record:
+            raise InputError(f"{where} has no '{key}'; measure with `esc-sr bench`")
+        value = record[key]
+        told, test = _KINDS[kind.removeprefix("?")]
+        if not test(value) and not (kind[0] == "?" and value is None):
+            or_null = " or null" if kind[0] == "?" else ""
+            raise InputError(f"{where}: '{key}' must be {told}{or_null}, got {value!r}")
+        fields[key] = tuple(value) if isinstance(value, list) else value
+    return Measurement(**fields)
+
+
+def _sets(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Give every set and where it stands: at the top, or below "<network> x<scale>"."""
+    for key, value in content.items():
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: '{key}' is no set with its means; is it a results.json?")
+        if value and all(isinstance(below, dict) for below in value.values()):
+            for set_name, below in value.items():
+                yield f"'{key}', '{set_name}'", set_name, below
+        else:
+            yield f"'{key}'", key, value
+
+
+def _quality(path: Path, where: str, set_name: str, entry: Mapping[str, Any]) -> MeasuredQuality:
+    for key, kind in {"network": "text", "scale": "count"}.items():
+        told, test = _KINDS[kind]
+        if key not in entry:
+            raise InputError(
+                f"{path}: {where} has no '{key}'; measure again with `esc-sr evaluate`"
+            )
+        if not test(entry[key]):
+            raise InputError(f"{path}: {where}: '{key}' must be {told}, got {entry[key]!r}")
+    values = {}
+    for key, value in entry.items():
+        if key in _NO_METRIC:
+            continue
+        if value != "inf" and not _is_amount(value):  # JSON has no infinity
+            raise InputError(f"{path}: {where}: '{key}' must be a number or 'inf', got {value!r}")
+        values[key] = float(value)
+    protocols = entry.get("protocol", [])
+    if not isinstance(protocols, list) or not all(map(_is_text, protocols)):
+        raise InputError(f"{path}: {where}: 'protocol' must be a list of texts, got {protocols!r}")
+    return MeasuredQuality(
+        path, entry["network"], entry["scale"], set_name, values, tuple(protocols)
+    )
