@@ -18,7 +18,7 @@ ALLOWED = {
     "losses": {"losses", "functional"},
     "metrics": {"metrics", "functional"},
     "published": {"published"},
-    "comparison": {"comparison", "published"},
+    "comparison": {"comparison", "published", "profiling"},
     "data": {"data", "functional"},
     "inference": {"inference", "models", "layers", "functional"},
     "pictures": {"pictures"},

@@ -47,7 +47,8 @@ def require_extra(module: str, extra: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:
+        # The latter two come from binaries for another torch, as torchvision's often are.
         raise MissingExtraError(
             f"'{module}' is needed here and could not be imported ({error}); "
             f"install it with: pip install 'esc-sr[{extra}]'"

@@ -210,7 +210,7 @@ def test_a_missing_key_is_named_with_its_record(bench_file, record, key):
     [
         ({"latency_ms": "fast"}, "'latency_ms' must be a number or null, got 'fast'"),
         ({"latency_ms": -1}, "'latency_ms' must be a number or null, got -1"),
-        ({"params_k": float("nan")}, "'params_k' must be a number or null, got nan"),
+        ({"params_k": float("nan")}, "'params_k' must be a number, got nan"),
         ({"scale": True}, "'scale' must be a whole number, got True"),
         ({"network": None}, "'network' must be a text, got None"),
         ({"output_size": [720]}, r"'output_size' must be \[height, width\], got \[720\]"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from esc_sr.comparison.reading import MeasuredQuality, Measurement
+from esc_sr.comparison.reading import MeasuredQuality
 from esc_sr.comparison.rows import (
     ComparisonRow,
     Sets,
@@ -16,10 +16,11 @@ from esc_sr.comparison.rows import (
     snake,
 )
 from esc_sr.errors import InputError
+from esc_sr.profiling.records import BenchRecord
 from esc_sr.published.table import SETS
 
 _NOT_COMPILED = "not compiled"
-_Setting = Callable[[Measurement], str | None]
+_Setting = Callable[[BenchRecord], str | None]
 # What a label names where it differs among the rows, and their conditions where it does not.
 _SETTINGS: tuple[_Setting, ...] = (
     lambda one: f"{one.threads} threads" if one.threads and one.device == "cpu" else None,
@@ -49,7 +50,7 @@ class _Result:
 
 
 def measured_comparison(
-    measurements: Sequence[Measurement], qualities: Sequence[MeasuredQuality], scale: int
+    measurements: Sequence[BenchRecord], qualities: Sequence[MeasuredQuality], scale: int
 ) -> list[ComparisonRow]:
     """Join costs and quality at one scale.
 
@@ -122,7 +123,7 @@ def _same_size(params_k: float | None, published_k: float | None) -> bool:
     return abs(params_k - published_k) <= _SAME_PARAMS * published_k
 
 
-def _check_comparable(costs: Sequence[Measurement]) -> None:
+def _check_comparable(costs: Sequence[BenchRecord]) -> None:
     """Refuse costs that would stand in one column, or on one axis, and mean different things."""
     for what, key, values in (
         ("devices", "device", [one.device for one in costs]),
@@ -160,7 +161,7 @@ def _canonical(set_name: str) -> str:
     return {name.lower(): name for name in SETS}.get(set_name.lower(), set_name)
 
 
-def _owner(cost: Measurement, results: Sequence[_Result]) -> _Result | None:
+def _owner(cost: BenchRecord, results: Sequence[_Result]) -> _Result | None:
     """Find the quality of the network whose costs these are."""
     for result in results:
         if cost.checkpoint is not None and PurePath(result.network) == PurePath(cost.checkpoint):
@@ -179,7 +180,7 @@ def _owner(cost: Measurement, results: Sequence[_Result]) -> _Result | None:
     return found[0] if found else None
 
 
-def _check_distinct_weights(costs: Sequence[Measurement], owners: Sequence[_Result | None]) -> None:
+def _check_distinct_weights(costs: Sequence[BenchRecord], owners: Sequence[_Result | None]) -> None:
     """Refuse one file's quality for two files of weights of the same name."""
     claimed: dict[str, str | None] = {}
     for cost, owner in zip(costs, owners, strict=True):
@@ -192,7 +193,7 @@ def _check_distinct_weights(costs: Sequence[Measurement], owners: Sequence[_Resu
             )
 
 
-def _name(cost: Measurement) -> str:
+def _name(cost: BenchRecord) -> str:
     name = snake(cost.network, cost.scale)
     return f"{name}_{_OTHER_NETWORK}" if cost.attention == _OTHER_NETWORK else name
 
@@ -204,7 +205,7 @@ def _kind(name: str, scale: int) -> str:
     return "esc" if name.split("_")[0] == "esc" else "other"
 
 
-def _costs_row(cost: Measurement, label: str, where: str, hardware: str) -> ComparisonRow:
+def _costs_row(cost: BenchRecord, label: str, where: str, hardware: str) -> ComparisonRow:
     return ComparisonRow(
         network=label,
         name=_name(cost),
@@ -223,7 +224,7 @@ def _costs_row(cost: Measurement, label: str, where: str, hardware: str) -> Comp
     )
 
 
-def _is_standard(cost: Measurement) -> bool:
+def _is_standard(cost: BenchRecord) -> bool:
     """Return whether costs are those of one output of 1280×720, input sides rounded up."""
     height, width = (-(-side // cost.scale) for side in (720, 1280))
     return cost.lq_size == (height, width) and cost.batch_size == 1
@@ -249,7 +250,7 @@ def _with_quality(row: ComparisonRow, result: _Result | None) -> ComparisonRow:
     return replace(row, sets=result.sets, quality_origin="measured", protocols=result.protocols)
 
 
-def _labels(costs: Sequence[Measurement]) -> list[str]:
+def _labels(costs: Sequence[BenchRecord]) -> list[str]:
     """Name each network with what tells it from others, every label once."""
     differing = [
         setting for setting in (*_SETTINGS, *_VERSIONS) if len(_values(setting, costs)) > 1
@@ -269,7 +270,7 @@ def _labels(costs: Sequence[Measurement]) -> list[str]:
     return labels
 
 
-def _conditions(costs: Sequence[Measurement]) -> str:
+def _conditions(costs: Sequence[BenchRecord]) -> str:
     """Say in words under which conditions all of these costs were measured."""
     if not costs:
         return ""
@@ -291,7 +292,7 @@ def _conditions(costs: Sequence[Measurement]) -> str:
     return "; ".join(told)
 
 
-def _hardware(costs: Sequence[Measurement]) -> str:
+def _hardware(costs: Sequence[BenchRecord]) -> str:
     """Say what a reader of latencies must know, in a few words."""
     if not costs:
         return ""
@@ -303,13 +304,13 @@ def _hardware(costs: Sequence[Measurement]) -> str:
     return ", ".join(told)
 
 
-def _common(settings: Sequence[_Setting], costs: Sequence[Measurement]) -> list[str]:
+def _common(settings: Sequence[_Setting], costs: Sequence[BenchRecord]) -> list[str]:
     """Return the settings that all costs have in common; not to be compiled goes without saying."""
     found = (_values(setting, costs) for setting in settings)
     return [word for words in found if len(words) == 1 for word in words if word != _NOT_COMPILED]
 
 
-def _values(setting: _Setting, costs: Sequence[Measurement]) -> list[str]:
+def _values(setting: _Setting, costs: Sequence[BenchRecord]) -> list[str]:
     """Return the different values of a setting, without those that have none."""
     return [word for word in dict.fromkeys(map(setting, costs)) if word is not None]
 

@@ -10,60 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from esc_sr.errors import InputError
+from esc_sr.profiling.records import BenchRecord
 
 # Beside the means, what a set of results.json holds.
 _NO_METRIC = {"images", "seconds", "network", "scale", "protocol"}
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Costs of one network with one setting, as `esc-sr bench` writes them.
-
-    Attributes:
-        network: Its name, e.g. "esc_lt".
-        checkpoint: File of its weights; None: fresh ones.
-        attention: Kernel of its self-attention; None: it has no choice.
-        scale: Super-resolution factor.
-        lq_size: Height and width of the input.
-        output_size: Height and width of the output.
-        batch_size: Images in one pass.
-        precision: "fp32", "bf16" or "fp16".
-        compile: Whether the network was compiled.
-        device: "cpu" or the name of a GPU.
-        device_name: The processor or GPU in words.
-        threads: Of the processor.
-        latency_ms: Median time of one pass.
-        warmup: Passes before those that count.
-        repeats: Passes that count.
-        peak_memory_mib: Peak memory.
-        memory_source: How it was found: "resident_increase" or "cuda_allocated".
-        macs_g: Multiply-adds in 10⁹.
-        params_k: Parameters in thousands.
-        versions: Of software, by name.
-        error: Why nothing could be measured; None if it could.
-    """
-
-    network: str
-    checkpoint: str | None
-    attention: str | None
-    scale: int
-    lq_size: tuple[int, int]
-    output_size: tuple[int, int]
-    batch_size: int
-    precision: str
-    compile: bool
-    device: str
-    device_name: str
-    threads: int | None
-    latency_ms: float | None
-    warmup: int | None
-    repeats: int | None
-    peak_memory_mib: float | None
-    memory_source: str | None
-    macs_g: float | None
-    params_k: float | None
-    versions: Mapping[str, str | None]
-    error: str | None
 
 
 @dataclass(frozen=True)
@@ -115,6 +65,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 _FIELDS = {
     "network": "text",
+    "title": "text",
     "checkpoint": "?text",
     "attention": "?text",
     "scale": "count",
@@ -127,25 +78,29 @@ _FIELDS = {
     "device_name": "text",
     "threads": "?count",
     "latency_ms": "?amount",
-    "warmup": "?count",
-    "repeats": "?count",
+    "latency_p10_ms": "?amount",
+    "latency_p90_ms": "?amount",
+    "warmup": "count",
+    "repeats": "count",
     "peak_memory_mib": "?amount",
     "memory_source": "?text",
     "macs_g": "?amount",
-    "params_k": "?amount",
+    "params_k": "amount",
+    "activations_m": "?amount",
+    "build_s": "?amount",
     "versions": "versions",
     "error": "?text",
 }
 
 
-def read_measurements(path: Path) -> list[Measurement]:
+def read_measurements(path: Path) -> list[BenchRecord]:
     """Read a file of `esc-sr bench`.
 
     Args:
         path: JSON, a list of records.
 
     Returns:
-        The records, in order; keys that a comparison does not need are left out.
+        The records, in order; keys that are not known are left out.
 
     Raises:
         InputError: It is missing, not such a file, or a record lacks something.
@@ -157,8 +112,8 @@ def read_measurements(path: Path) -> list[Measurement]:
 
 
 def filter_measurements(
-    measurements: Sequence[Measurement], wanted: Mapping[str, Any] | None
-) -> list[Measurement]:
+    measurements: Sequence[BenchRecord], wanted: Mapping[str, Any] | None
+) -> list[BenchRecord]:
     """Keep the records that have certain values.
 
     Args:
@@ -217,7 +172,7 @@ def _read_json(path: Path, command: str) -> Any:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _measurement(where: str, record: Any) -> Measurement:
+def _measurement(where: str, record: Any) -> BenchRecord:
     if not isinstance(record, dict):
         raise InputError(f"{where} is no object with keys and values; `esc-sr bench` writes them")
     fields = {}
@@ -230,7 +185,7 @@ def _measurement(where: str, record: Any) -> Measurement:
             or_null = " or null" if kind[0] == "?" else ""
             raise InputError(f"{where}: '{key}' must be {told}{or_null}, got {value!r}")
         fields[key] = tuple(value) if isinstance(value, list) else value
-    return Measurement(**fields)
+    return BenchRecord(**fields)
 
 
 def _sets(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
+from esc_sr.comparison.reading import read_measurements
 from esc_sr.config import compose_config, hydra_main
 from esc_sr.errors import InputError
 from esc_sr.inference.device import pick_device
@@ -28,7 +29,7 @@ from esc_sr.profiling.lq_size import check_lq_size
 from esc_sr.profiling.macs import count_activations, count_macs, count_parameters
 from esc_sr.profiling.memory import Memory
 from esc_sr.profiling.records import BenchRecord
-from esc_sr.tasks.bench_files import read_records, write_ratio, write_records
+from esc_sr.tasks.bench_files import write_ratio, write_records
 from esc_sr.tasks.bench_tables import Ratio, bench_table, ratio_line
 from esc_sr.tasks.candidates import Candidate, candidates
 
@@ -316,7 +317,7 @@ def _with_earlier(cfg: DictConfig, records: list[BenchRecord]) -> list[BenchReco
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN or hydra.job.num == 0:
         return records
-    return [*read_records(Path(cfg.output_dir) / "bench.json"), *records]
+    return [*read_measurements(Path(cfg.output_dir) / "bench.json"), *records]
 
 
 def _raise_if_nothing(records: Sequence[BenchRecord]) -> None:

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from esc_sr.errors import InputError
 from esc_sr.files import write_atomically
 from esc_sr.profiling.records import BenchRecord
 from esc_sr.tasks.bench_tables import Ratio, bench_markdown
@@ -36,34 +35,6 @@ def write_ratio(ratio: Ratio, output_dir: Path) -> None:
         output_dir: Where to; the folder is made.
     """
     _write_json(output_dir / "compare.json", asdict(ratio))
-
-
-def read_records(path: Path) -> list[BenchRecord]:
-    """Read a `bench.json` that `write_records` has written.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its records.
-
-    Raises:
-        InputError: It is none.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return [
-            BenchRecord(
-                **{
-                    **record,
-                    "lq_size": tuple(record["lq_size"]),
-                    "output_size": tuple(record["output_size"]),
-                }
-            )
-            for record in found
-        ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is no bench.json of this version: {error}") from error
 
 
 def _csv(records: Sequence[BenchRecord]) -> str:

@@ -81,7 +81,8 @@ def candidates(cfg: DictConfig) -> list[Candidate]:
     scales = [scale for scale in asked if scale is not None]
     if cfg.checkpoint is not None:
         return list(_from_checkpoints(cfg, scales))
-    scales = scales or [_DEFAULT_SCALE]
+    # What is loaded from a file has a scale of its own.
+    scales = scales or [None if chosen.get("path") else _DEFAULT_SCALE]
     if cfg.models is None:
         name = model_name(chosen)
         if cfg.attentions is None:

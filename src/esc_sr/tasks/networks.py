@@ -120,11 +120,17 @@ def names_a_network(model: DictConfig) -> bool:
 
 
 def model_name(model: DictConfig) -> str:
-    """Return the name in `conf/model` of the network that a command was given, else its class's.
+    """Name the network that a command was given.
 
     Args:
         model: The network's node, with its `_target_`.
+
+    Returns:
+        The name of its checkpoint's file, if it has a `path`; else its name in `conf/model`; else
+        that of its class.
     """
+    if model.get("path") is not None:
+        return Path(model.path).name
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     return str(choices.get("model") or model._target_.rpartition(".")[2].lower())
 
