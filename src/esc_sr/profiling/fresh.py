@@ -11,7 +11,7 @@ import multiprocessing
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -198,6 +198,38 @@ class FreshProcess:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+def time_in_turn(
+    processes: Sequence[FreshProcess],
+    *,
+    warmup: int = 1,
+    rounds: int,
+    on_run: Callable[[int], None] = lambda index: None,
+) -> list[list[float]]:
+    """Run networks in turn, A B A B …, so that what disturbs the machine disturbs all alike.
+
+    Args:
+        processes: The networks, entered.
+        warmup: Runs of each before the first round.
+        rounds: Timed runs of each.
+        on_run: Called before a run with the number of the network.
+
+    Returns:
+        For each network the milliseconds of each round.
+
+    Raises:
+        MeasurementError: A network failed, or its process was killed.
+    """
+    times: list[list[float]] = [[] for _ in processes]
+    for i, process in enumerate(processes):
+        on_run(i)
+        process.warm_up(warmup)
+    for _ in range(rounds):
+        for i, process in enumerate(processes):
+            on_run(i)
+            times[i] += process.time()
+    return times
 
 
 def _serve(connection: Connection, build: Callable[[], nn.Module], setting: Setting) -> None:

@@ -23,7 +23,7 @@ from esc_sr.config import compose_config, hydra_main
 from esc_sr.errors import InputError
 from esc_sr.inference.device import pick_device
 from esc_sr.profiling.conditions import device_name, versions
-from esc_sr.profiling.fresh import FreshProcess, MeasurementError, Setting
+from esc_sr.profiling.fresh import FreshProcess, MeasurementError, Setting, time_in_turn
 from esc_sr.profiling.latency import check_repetitions, spread_of
 from esc_sr.profiling.lq_size import check_lq_size
 from esc_sr.profiling.macs import count_activations, count_macs, count_parameters
@@ -97,7 +97,6 @@ def compare(cfg: DictConfig, common: Sequence[str], subjects: Sequence[str]) -> 
     _make_folder(cfg)
     console = Console()
     rounds = jobs[0].record.repeats
-    times: list[list[float]] = [[] for _ in jobs]
     with (
         ExitStack() as stack,
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
@@ -107,13 +106,12 @@ def compare(cfg: DictConfig, common: Sequence[str], subjects: Sequence[str]) -> 
             processes = [
                 stack.enter_context(FreshProcess(job.candidate.build, job.setting)) for job in jobs
             ]
-            for process, job, subject in zip(processes, jobs, subjects, strict=True):
-                progress.update(task, advance=1, description=f"{subject}: warm-up")
-                process.warm_up(job.record.warmup)
-            for _ in range(rounds):
-                for process, subject, found in zip(processes, subjects, times, strict=True):
-                    progress.update(task, advance=1, description=subject)
-                    found += process.time()
+            times = time_in_turn(
+                processes,
+                warmup=jobs[0].record.warmup,
+                rounds=rounds,
+                on_run=lambda i: progress.update(task, advance=1, description=subjects[i]),
+            )
             memories = [process.memory() for process in processes]
         except MeasurementError as error:
             raise InputError(f"nothing to compare: {error}") from error
