@@ -4,8 +4,7 @@
 
 Enlarges one photograph untiled, layer by layer, and in tiles of several overlaps, and prints the
 largest and the mean difference from the untiled result in levels of 255 (computed with 16 bits,
-so that parts of a level are seen). The photograph is the
-first packaged crop, repeated in mirror images until it is large enough, unless one is given.
+so that parts of a level are seen).
 """
 
 import argparse
@@ -13,17 +12,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from photograph import photograph
 
 from esc_sr import Upscaler
-from esc_sr.data.images import read_image
-from esc_sr.data.sample import sample_dir
 from esc_sr.profiling.memory import PeakMemory
-
-
-def photograph(path: Path | None, side: int) -> np.ndarray:
-    pixels = read_image(path or sorted(sample_dir("valid").iterdir())[0]).permute(1, 2, 0).numpy()
-    short = [max(side - length, 0) for length in pixels.shape[:2]]
-    return np.pad(pixels, [(0, short[0]), (0, short[1]), (0, 0)], mode="symmetric")[:side, :side]
 
 
 def main() -> None:
@@ -33,7 +25,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512, help="of the square taken from the photo")
     parser.add_argument("--tile", type=int, default=128)
     arguments = parser.parse_args()
-    pixels = photograph(arguments.photo, arguments.side).astype(np.uint16) * 257
+    pixels = photograph(arguments.side, arguments.side, arguments.photo).astype(np.uint16) * 257
     modes = {
         "whole": {"tiling": "whole"},
         "exact": {"tiling": "exact", "tile": arguments.tile},

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from esc_sr.data.images import list_images, read_image, write_image
 from esc_sr.data.pairs import PairedImages
@@ -173,6 +174,20 @@ def test_lmdb_holds_the_same_pairs(tmp_path, make_images):
     (out / "HR.lmdb" / "meta_info.txt").unlink()
     with pytest.raises(InputError, match=r"no meta_info\.txt in .*not a complete LMDB"):
         PairedImages(gt_dir=out / "HR.lmdb", scale=4)
+
+
+def test_one_lmdb_serves_several_sets_and_their_workers(tmp_path, make_images):
+    pytest.importorskip("lmdb")
+    make_images(tmp_path / "gt", size=(64, 64))
+    cut(tmp_path, lmdb=True)
+    first, second = (
+        PairedImages(gt_dir=tmp_path / "out" / "HR.lmdb", scale=4, crop_size=5) for _ in range(2)
+    )
+    expected = torch.stack([first[index]["gt"] for index in range(27)])
+    assert torch.equal(second[3]["gt"], expected[3])
+    # Forked after the parent has read from it.
+    loader = DataLoader(second, batch_size=9, num_workers=2, multiprocessing_context="fork")
+    assert torch.equal(torch.cat([batch["gt"] for batch in loader]), expected)
 
 
 def test_without_the_package_lmdb_names_the_extra(tmp_path, make_images, monkeypatch):

@@ -1,0 +1,75 @@
+"""Throughput and memory of a training step: forward, L1, backward, AdamW.
+
+python benchmarks/training.py [--batch-size 4] [--crop 64] [--device cuda --precision bf16]
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from in_turn import esc, measure, print_conditions, print_table, ratio_text
+from torch import Tensor, nn
+
+from esc_sr.profiling.fresh import Setting
+
+KERNELS = ("sdpa", "eager", "conv_attn")
+
+
+class TrainingStep(nn.Module):
+    """A network whose forward pass is a whole step of training."""
+
+    def __init__(self, build: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.network = build()
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), betas=(0.9, 0.9))
+
+    @torch.enable_grad()
+    def forward(self, lq: Tensor) -> Tensor:
+        self.network.train()
+        sr = self.network(lq)
+        loss = F.l1_loss(sr, torch.zeros_like(sr))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["esc", "esc_lt"])
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--crop", type=int, default=64, help="side of the LQ patches")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32")
+    arguments = parser.parse_args()
+    setting = Setting(
+        lq_size=(arguments.crop, arguments.crop),
+        batch_size=arguments.batch_size,
+        device=arguments.device,
+        precision=arguments.precision,
+    )
+    rows = []
+    for model in arguments.models:
+        builds = {kernel: partial(TrainingStep, esc(model, attention=kernel)) for kernel in KERNELS}
+        found = measure(builds, setting, rounds=arguments.rounds)
+        rows += [
+            [
+                model,
+                kernel,
+                f"{costs.median_ms:.0f}",
+                f"{1e3 * arguments.batch_size / costs.median_ms:.2f}",
+                ratio_text(costs.ratio_to(found[KERNELS[0]])),
+                f"{costs.memory_mib:.0f}",
+            ]
+            for kernel, costs in found.items()
+        ]
+    print_conditions(setting, rounds=arguments.rounds)
+    headings = ["network", "attention", "step (ms)", "patches/s", "÷ sdpa", "memory (MiB)"]
+    print_table(headings, rows, left=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Every script of benchmarks/ runs, at the smallest size that it takes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from esc_sr import create_model, save_model
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
+SHARED = {"in_turn", "photograph"}
+SMALL = {
+    "attention": "--model esc_lt --lq 16x24 --rounds 2",
+    "growth": "--windows 8 16 --window-side 16 --sides 16 32 --rounds 1",
+    "layers": "--sides 32 --rounds 2",
+    "training": "--models esc_lt --batch-size 1 --crop 16 --rounds 1",
+    "data_loading": "--workers 0 1 --batches 1 --rounds 1",
+    "resize": "--rounds 1",
+    "tiling_seams": "CHECKPOINT --side 64 --tile 32",
+    "upscale_memory": "--model esc_lt --size 60x40",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted(SMALL))
+def test_script_prints_a_table(script, tmp_path):
+    arguments = SMALL[script].split()
+    if "CHECKPOINT" in arguments:
+        network = create_model("esc_lt", scale=2, num_blocks=1, num_conv_attn=1, window_size=16)
+        checkpoint = save_model(network, tmp_path / "small_x2.safetensors")
+        arguments = [str(checkpoint) if a == "CHECKPOINT" else a for a in arguments]
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / f"{script}.py", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    if script == "upscale_memory":
+        assert "working memory" in done.stdout
+        return
+    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(table) >= 4
+    assert "nan" not in done.stdout
+
+
+def test_no_script_is_left_out():
+    assert {path.stem for path in SCRIPTS.glob("*.py")} == SMALL.keys() | SHARED
