@@ -46,3 +46,19 @@ def test_every_command_tells_an_unknown_key_in_one_line(command, tmp_path):
     assert done.stderr.count("\n") == 1, done.stderr
     assert "unknown key 'scalee'" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_networks_in_the_current_folder_are_found(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch.nn import Upsample\ndef net(scale):\n    return Upsample(scale_factor=scale)\n"
+    )
+    command = ["bench", "model=custom", "model._target_=mine.net", "lq_size=[8,8]", "repeats=1"]
+    # -P: the folder is not on the path by itself, as where the console script is called.
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "esc_sr", *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "×4, LQ 8×8, fp32" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -63,4 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"esc-sr: error: unknown command '{command}'; choose one of: {', '.join(COMMANDS)}\n"
         )
         sys.exit(2)
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # behind all else: modules there may be `_target_`s
     importlib.import_module(COMMANDS[command][0]).main(rest)

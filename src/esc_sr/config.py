@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +102,25 @@ def instantiate(node: Any) -> Any:
     if isinstance(built, partial):
         return _translating(built, str(node._get_full_key(None)))
     return built
+
+
+def target_of(node: DictConfig) -> Callable[..., Any]:
+    """Return the class or function that a node names.
+
+    Args:
+        node: A node with a `_target_`.
+
+    Raises:
+        InputError: It cannot be imported.
+    """
+    try:
+        return pkgutil.resolve_name(node._target_)
+    except Exception as error:  # whatever the module raises when it is imported
+        raise InputError(
+            f"{node._get_full_key('_target_')}={node._target_} cannot be imported "
+            f"({_squeeze(str(error))}); give package.module.Class of an installed package or of "
+            "a module in the current folder"
+        ) from None
 
 
 def _translating(factory: Callable[..., Any], key: str) -> Callable[..., Any]:

@@ -2,11 +2,13 @@ import csv
 import json
 
 import pytest
+import torch
 
 from esc_sr import create_model, save_model
 from esc_sr.comparison.reading import read_measurements
 from esc_sr.config import compose_config
 from esc_sr.errors import InputError
+from esc_sr.models.peers.swinir import SwinIRLight
 from esc_sr.profiling.fresh import FreshProcess, MeasurementError
 from esc_sr.tasks import bench
 from esc_sr.tasks.bench import OUTPUT_SIZES, plan, run, sizes, translated
@@ -118,6 +120,18 @@ def test_a_network_of_ones_own(not_run):
     assert (record.scale, record.params_k, record.macs_g) == (4, 0, 0)
 
 
+def test_weights_of_a_peer(not_run, tmp_path):
+    paths = [tmp_path / name for name in ("a.pth", "b.pth")]
+    for path in paths:
+        torch.save(SwinIRLight(scale=3).state_dict(), path)
+    given = ["model=swinir_light", f"checkpoint=[{paths[0]},{paths[1]}]", "lq_size=[8,8]"]
+    records = run(compose(*given, "scale=3"))
+    assert [record.network for record in records] == ["a.pth", "b.pth"]
+    assert [record.checkpoint for record in records] == list(map(str, paths))
+    with pytest.raises(InputError, match=r"a\.pth are not those of this SwinIRLight"):
+        run(compose(*given, "scale=4"))
+
+
 def test_what_runs_out_of_memory_is_a_row(tmp_path, monkeypatch, capsys):
     def time(self, **_):
         raise MeasurementError("out of memory", "the system killed the process")
@@ -192,7 +206,8 @@ def test_names_and_files_are_subjects_too(tmp_path, monkeypatch):
     ("overrides", "message"),
     [
         ([], "give one thing to measure"),
-        (["model=esc", "checkpoint=a.pth"], "give one thing to measure"),
+        (["model=[esc,rdn]", "checkpoint=a.pth"], "give one thing to measure"),
+        (["model=custom", "model._target_=nowhere.Net"], r"model\._target_=nowhere\.Net cannot be"),
         (["model=custom"], "add model._target_="),
         (["model=[esc,nothing]"], "Could not find 'model/nothing'"),
         (["model=esc", "attention=[nothing]"], "Could not find 'attention/nothing'"),

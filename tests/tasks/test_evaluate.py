@@ -69,6 +69,17 @@ def test_a_published_networks_images_give_its_published_numbers(
     assert set5["protocol"] == [f"paper: PSNR and SSIM on Y, {scale} pixels cropped"]
 
 
+def test_a_checkpoint_of_the_network_that_is_named(checkpoint):
+    alone = means_of(f"checkpoint={checkpoint}", "sets=[sample]")
+    sizes = [f"model.{key}={value}" for key, value in TINY.items()]
+    named = ["model=esc", *sizes, f"checkpoint={checkpoint}", "sets=[sample]"]
+    assert means_of(*named, "scale=2")["sample"]["psnr_y"] == alone["sample"]["psnr_y"]
+    with pytest.raises(InputError, match=r"x2\.safetensors are not those of this ESC"):
+        evaluate(*named, "scale=3")
+    with pytest.raises(InputError, match="scale is needed here"):
+        evaluate(*named)
+
+
 def test_results_are_written_by_set_and_by_image(tmp_path, checkpoint, capsys):
     out = tmp_path / "out"
     (evaluation,) = evaluate(f"checkpoint={checkpoint}", "sets=[sample]", f"output_dir={out}")
@@ -105,8 +116,7 @@ def test_several_scales_stand_side_by_side(tmp_path, capsys):
     assert list(content) == ["bicubic x2", "bicubic x3"]
     assert content["bicubic x2"]["sample"]["psnr_y"] > content["bicubic x3"]["sample"]["psnr_y"]
     text = capsys.readouterr().out
-    assert "2 pixels cropped at ×2" in text
-    assert "3 pixels cropped at ×3" in text
+    assert "2, 3 pixels cropped at ×2, ×3" in text
     assert len((out / "results.csv").read_text().splitlines()) == 1 + 2 * 3
 
 
@@ -256,7 +266,8 @@ ONE_THING = r"checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
     ("overrides", "message"),
     [
         ([], ONE_THING),
-        (["model=bicubic", "checkpoint=x.pth"], ONE_THING),
+        (["model=bicubic", "checkpoint=x.pth", "scale=4"], "checkpoint not found: x.pth"),
+        (["model=bicubic", "sr_dir=."], ONE_THING),
         (["sr_dir=.", "checkpoint=x.pth"], ONE_THING),
         (["checkpoint=nowhere.pth"], "checkpoint not found: nowhere.pth"),
         (["model=bicubic"], "scale is needed here: add scale=4"),

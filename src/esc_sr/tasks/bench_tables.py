@@ -130,7 +130,9 @@ def _cells(record: BenchRecord) -> list[str]:
 
 
 def _short(value: float | None) -> str:
-    """Write about four digits of a number."""
+    """Write two to four digits of a number."""
     if value is None:
         return "–"
+    if value < 1:
+        return f"{value:.2g}"
     return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

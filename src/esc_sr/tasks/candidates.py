@@ -17,6 +17,7 @@ from esc_sr.models.checkpoints import load_model
 from esc_sr.models.esc import ESCBase
 from esc_sr.tasks.networks import (
     at_scale,
+    build_network,
     check_attention,
     checkpoint_names,
     load_at_scale,
@@ -65,21 +66,23 @@ def candidates(cfg: DictConfig) -> list[Candidate]:
 
     Args:
         cfg: With `model`, `models`, `attentions`, `checkpoint` and `scale` as in
-            `conf/bench.yaml`.
+            `conf/bench.yaml`. A checkpoint alone is one of ESC; with a model it holds the weights
+            of that.
 
     Returns:
         One for each network, attention and scale; what has no attention to choose comes once.
 
     Raises:
-        InputError: Not exactly one kind of network is given, or one cannot be made.
+        InputError: Nothing or too much is given, or a network cannot be made.
     """
     chosen = cfg.get("model") or OmegaConf.create({})
-    given = [cfg.checkpoint is not None, names_a_network(chosen), cfg.models is not None]
+    of_model = names_a_network(chosen)
+    given = [cfg.checkpoint is not None or of_model, cfg.models is not None]
     if sum(given) != 1:
         raise InputError("give one thing to measure: model=esc, model=[esc,rdn] or checkpoint=PATH")
     asked = list(cfg.scale) if OmegaConf.is_list(cfg.scale) else [cfg.scale]
     scales = [scale for scale in asked if scale is not None]
-    if cfg.checkpoint is not None:
+    if cfg.checkpoint is not None and not of_model:
         return list(_from_checkpoints(cfg, scales))
     # What is loaded from a file has a scale of its own.
     scales = scales or [None if chosen.get("path") else _DEFAULT_SCALE]
@@ -87,8 +90,12 @@ def candidates(cfg: DictConfig) -> list[Candidate]:
         name = model_name(chosen)
         if cfg.attentions is None:
             check_attention(chosen)
+        weights = {name: None} if cfg.checkpoint is None else checkpoint_names(cfg.checkpoint)
         return [
-            found for scale in scales for found in _of_model(name, at_scale(cfg, scale).model, cfg)
+            found
+            for scale in scales
+            for name, path in weights.items()
+            for found in _of_model(name, at_scale(cfg, scale).model, cfg, checkpoint=path)
         ]
     found: list[Candidate] = []
     for name in cfg.models:
@@ -98,15 +105,18 @@ def candidates(cfg: DictConfig) -> list[Candidate]:
     return found
 
 
-def _of_model(name: str, node: DictConfig, cfg: DictConfig) -> Iterator[Candidate]:
+def _of_model(
+    name: str, node: DictConfig, cfg: DictConfig, *, checkpoint: str | None = None
+) -> Iterator[Candidate]:
     plain = _plain(node)
     variants: list[dict[str, Any]] = [{}]
     if takes_attention(node):
         variants = [{"attention": attention} for attention in _attentions(cfg)] or [{}]
     for changes in variants:
-        build = partial(_build, {**plain, **changes})
+        build = partial(build_network, {**plain, **changes}, checkpoint)
         network = build()
-        yield Candidate(name, None, int(getattr(network, "scale", 0)), build, network)
+        scale = getattr(network, "scale", plain.get("scale", _DEFAULT_SCALE))
+        yield Candidate(name, checkpoint, int(scale), build, network)
 
 
 def _from_checkpoints(cfg: DictConfig, scales: list[int]) -> Iterator[Candidate]:
@@ -134,7 +144,3 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 def _attention(node: Any) -> Any:
     return "conv_attn" if node is None else instantiate(OmegaConf.create(node))
-
-
-def _build(node: dict[str, Any]) -> nn.Module:
-    return instantiate(OmegaConf.create(node))

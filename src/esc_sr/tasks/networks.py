@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from esc_sr.attention import SelfAttention
-from esc_sr.config import instantiate
+from esc_sr.config import instantiate, target_of
 from esc_sr.errors import InputError
-from esc_sr.models.checkpoints import load_model
+from esc_sr.models.checkpoints import load_model, load_weights, read_checkpoint
 from esc_sr.models.esc import ESCBase
 
 
@@ -68,31 +67,33 @@ def check_attention(model: DictConfig) -> None:
 
 def takes_attention(model: DictConfig) -> bool:
     """Return whether the constructor that a network's node names takes an `attention`."""
-    return "attention" in inspect.signature(get_object(model._target_)).parameters
+    return "attention" in inspect.signature(target_of(model)).parameters
 
 
 def open_networks(cfg: DictConfig) -> list[tuple[str, int, nn.Module | None]]:
     """Load the checkpoints, or build the model for every scale; or there are images already.
 
     Args:
-        cfg: With `checkpoint`, `model`, `sr_dir` and `scale` as in `conf/evaluate.yaml`.
+        cfg: With `checkpoint`, `model`, `sr_dir` and `scale` as in `conf/evaluate.yaml`. A
+            checkpoint alone is one of ESC; with a model it holds the weights of that.
 
     Returns:
         A name, a scale, and the network, None for `sr_dir`; one or more of them.
 
     Raises:
-        InputError: Not exactly one of the three is given, the scale is missing or another than a
-            checkpoint's, or an attention is chosen for what has none.
+        InputError: Nothing or too much is given, the scale is missing or another than a
+            checkpoint's, its weights do not fit, or an attention is chosen for what has none.
     """
     # The attention group writes into the model's node, so that may hold nothing else.
     chosen = cfg.get("model") or OmegaConf.create({})
-    given = [cfg.checkpoint is not None, names_a_network(chosen), cfg.sr_dir is not None]
+    of_model = names_a_network(chosen)
+    given = [cfg.checkpoint is not None or of_model, cfg.sr_dir is not None]
     if sum(given) != 1:
         raise InputError(
             "give one thing to evaluate: checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
         )
     scales = list(cfg.scale) if OmegaConf.is_list(cfg.scale) else [cfg.scale]
-    if cfg.checkpoint is not None:
+    if cfg.checkpoint is not None and not of_model:
         return _load_all(cfg, [scale for scale in scales if scale is not None])
     if scales == [None]:
         raise InputError("scale is needed here: add scale=4, or several: scale=[2,3,4]")
@@ -101,11 +102,34 @@ def open_networks(cfg: DictConfig) -> list[tuple[str, int, nn.Module | None]]:
             raise InputError("sr_dir holds finished images: leave attention out")
         return [(Path(cfg.sr_dir).resolve().name, scale, None) for scale in scales]
     check_attention(chosen)
+    if cfg.checkpoint is not None:
+        return [
+            (name, scale, build_network(at_scale(cfg, scale).model, path))
+            for scale in scales
+            for name, path in checkpoint_names(cfg.checkpoint).items()
+        ]
     networks = [instantiate(at_scale(cfg, scale).model) for scale in scales]
     return [
         (model_name(chosen), scale, network)
         for scale, network in zip(scales, networks, strict=True)
     ]
+
+
+def build_network(model: Any, checkpoint: str | None = None) -> nn.Module:
+    """Build what a node describes, in eval mode.
+
+    Args:
+        model: The network's node, or plain values of it.
+        checkpoint: Weights of exactly this network, in any file that `read_checkpoint` reads;
+            None: fresh ones, or those it brings along.
+
+    Raises:
+        InputError: It cannot be built, or the weights do not fit.
+    """
+    network: nn.Module = instantiate(OmegaConf.create(model))
+    if checkpoint is not None:
+        load_weights(network, read_checkpoint(checkpoint).state_dict, source=checkpoint)
+    return network.eval()
 
 
 def names_a_network(model: DictConfig) -> bool:
