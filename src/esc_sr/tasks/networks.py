@@ -126,7 +126,7 @@ def build_network(model: Any, checkpoint: str | None = None) -> nn.Module:
     Raises:
         InputError: It cannot be built, or the weights do not fit.
     """
-    network: nn.Module = instantiate(OmegaConf.create(model))
+    network: nn.Module = instantiate(model)
     if checkpoint is not None:
         load_weights(network, read_checkpoint(checkpoint).state_dict, source=checkpoint)
     return network.eval()
