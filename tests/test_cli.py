@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from esc_sr import __version__
-from esc_sr.cli import COMMANDS
+from esc_sr.cli import COMMANDS, main
 
 
 def esc_sr(*arguments, cwd):
@@ -46,6 +46,26 @@ def test_every_command_tells_an_unknown_key_in_one_line(command, tmp_path):
     assert done.stderr.count("\n") == 1, done.stderr
     assert "unknown key 'scalee'" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_folders_may_be_called_by_numbers_but_not_by_lists(tmp_path):
+    done = esc_sr("compare", "output_dir=2026", "formats=[]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "2026" / "comparison.md").is_file()
+    done = esc_sr("evaluate", "model=bicubic", "scale=2", "output_dir=[a]", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "output_dir must be a folder, got ['a']" in done.stderr
+
+
+def test_an_interrupt_is_one_line(tmp_path, monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("esc_sr.tasks.compare.main", interrupted)
+    with pytest.raises(SystemExit) as left:
+        main(["compare"])
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "esc-sr: interrupted\n"
 
 
 def test_networks_in_the_current_folder_are_found(tmp_path):

@@ -40,6 +40,11 @@ def test_every_command_composes(words):
         upscale.parser().parse_args(overrides)
         return
     overrides = positional_checkpoints(overrides)
+    if "--compare" in overrides:  # the last two are choices of overrides
+        *overrides, first, second = [word for word in overrides if word != "--compare"]
+        for choice in (first, second):
+            compose_config(command, [*overrides, *choice.split()])
+        return
     swept = [override for override in overrides if override != "-m"]
     # a sweep's first choice stands for the rest
     single = [

@@ -38,6 +38,8 @@ examples:
   esc-sr evaluate best.ckpt sets=[Set5] self_ensemble=true
   esc-sr verify esc_x4.pth table=esc_x4
   esc-sr upscale photo.jpg -o photo_x4.png --checkpoint model.safetensors
+  esc-sr bench model=[esc,rcan] lq_size=[45,80]
+  esc-sr compare scale=4 output_dir=out
 
 `esc-sr COMMAND --help` explains a command; `esc-sr COMMAND --cfg job` prints its configuration.
 """
@@ -66,4 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())  # behind all else: modules there may be `_target_`s
-    importlib.import_module(COMMANDS[command][0]).main(rest)
+    try:
+        importlib.import_module(COMMANDS[command][0]).main(rest)
+    except KeyboardInterrupt:
+        sys.stderr.write("esc-sr: interrupted\n")
+        sys.exit(130)

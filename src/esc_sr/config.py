@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -168,7 +168,7 @@ def hydra_main(
     def leave(error: BaseException) -> NoReturn:
         if asked == "1":
             raise error
-        sys.stderr.write(f"esc-sr: error: {_explain(error, config_name)}\n")
+        sys.stderr.write(f"esc-sr: error: {printable(_explain(error, config_name))}\n")
         sys.exit(1)
 
     def hydra_raises() -> None:
@@ -190,8 +190,9 @@ def hydra_main(
         # of this one.
         sys.argv = command_line
         restore()
-        OmegaConf.set_readonly(config, True)
         try:
+            _check_folders(config)
+            OmegaConf.set_readonly(config, True)
             return task(config)
         except told as error:
             leave(error)
@@ -217,6 +218,25 @@ def hydra_main(
     finally:
         sys.argv = command_line
         restore()
+
+
+def _check_folders(config: DictConfig) -> None:
+    """Take folders that are called by a number for what they are, refuse what is no path.
+
+    Raises:
+        InputError: Something else than a path is given for a folder.
+    """
+    from omegaconf import OmegaConf
+
+    for node in (config, config.get("paths")):
+        for key in node or ():
+            if not str(key).endswith("_dir") or OmegaConf.is_missing(node, key):
+                continue
+            value = node[key]
+            if isinstance(value, int) and not isinstance(value, bool):
+                node[key] = str(value)
+            elif value is not None and not isinstance(value, str):
+                raise InputError(f"{key} must be a folder, got {value}")
 
 
 def _explain(error: BaseException, config_name: str) -> str:

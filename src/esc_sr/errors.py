@@ -32,6 +32,36 @@ def check_integers(at_least: int, **values: object) -> None:
             raise InputError(f"{name} must be an integer of at least {at_least}, got {value!r}")
 
 
+def check_flags(**values: object) -> None:
+    """Check that values are true or false.
+
+    Args:
+        values: By the name that a message shall give them.
+
+    Raises:
+        InputError: One is neither.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{name} is true or false, got {value}")
+
+
+def printable(text: str) -> str:
+    r"""Return a text of one line, without signs that a terminal would obey.
+
+    Args:
+        text: A message that may hold names of files, which may hold anything.
+
+    Example:
+        >>> printable("odd\nname.png")
+        'odd\\nname.png'
+    """
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "replace").decode()
+        for sign in text
+    )
+
+
 def require_extra(module: str, extra: str) -> ModuleType:
     """Import an optional package, or say which extra brings it.
 

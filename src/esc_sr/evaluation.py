@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from esc_sr.errors import InputError
 from esc_sr.inference.enlarge import enlarge_rows
 from esc_sr.inference.planning import Plan
 from esc_sr.inference.self_ensemble import self_ensemble
@@ -48,12 +49,14 @@ class Evaluation:
         scale: Super-resolution factor.
         protocols: How it was measured.
         sets: The results by set.
+        conditions: What else has changed its results, such as "self-ensemble of 8".
     """
 
     network: str
     scale: int
     protocols: tuple[Protocol, ...]
     sets: dict[str, SetResult]
+    conditions: tuple[str, ...] = ()
 
 
 def measure_sets(
@@ -77,7 +80,7 @@ def measure_sets(
         The results by set, in the order given.
 
     Raises:
-        InputError: Two protocols write the same name.
+        InputError: Two protocols write the same name, or a result is not finite.
     """
     check_distinct(protocols)
     scorers = {name: metric.clone() for name, metric in (metrics or {}).items()}
@@ -88,6 +91,11 @@ def measure_sets(
         start = time.perf_counter()
         for batch in loader:
             sr = sr_of(batch)
+            if not torch.isfinite(sr).all():
+                raise InputError(
+                    f"the output for {set_name} image '{batch['name'][0]}' is not finite: the "
+                    "weights are broken, or 16 bits overflow"
+                )
             gt = batch["gt"].to(sr.device)
             measured: dict[str, Tensor] = {}
             for protocol in protocols:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -27,8 +28,31 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that nobody has given
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Make a folder for results, before the work whose results they will be.
+
+    Args:
+        folder: Where; `~` expands.
+
+    Returns:
+        The folder, into which files can be written.
+
+    Raises:
+        OSError: It cannot be made or written to.
+    """
+    folder = Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    return folder
 
 
 def write_atomically(path: Path, text: str) -> None:

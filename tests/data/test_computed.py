@@ -23,6 +23,22 @@ def test_results_are_found_and_gt_is_cropped(tmp_path, make_images, gt_dir, plac
     assert torch.equal(sample["sr"] * 255, read_image(tmp_path / place / "b_ESC.png").float())
 
 
+def test_names_of_another_scale_are_warned_about(tmp_path, make_images, caplog):
+    make_images(tmp_path / "gt", names=("a", "bx3"), size=(24, 36))
+    for place, names, told in [
+        ("one", ("a_x2", "bx3"), "a_x2.png is called a result of ×2, not of ×4"),
+        ("X2", ("a", "bx3"), "X2/a.png is called a result of ×2, not of ×4"),
+        ("two", ("ax4", "bx3"), None),
+    ]:
+        make_images(tmp_path / place, names=names, size=(24, 36))
+        caplog.clear()
+        ComputedImages(tmp_path / place, gt_dir=tmp_path / "gt", name="Mine", scale=4)
+        assert [told in record.getMessage() for record in caplog.records if told] == (
+            [True] if told else []
+        )
+        assert len(caplog.records) == bool(told)
+
+
 def test_gt_and_lq_in_one_folder(tmp_path, make_images):
     folder = tmp_path / "image_SRF_4"
     make_images(folder, names=("img_1_SRF_4_HR",))

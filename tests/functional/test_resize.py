@@ -108,6 +108,9 @@ def test_gradients_are_right(ratio):
 def test_size_overrides_the_rounded_up_size():
     image = torch.randint(0, 256, (3, 10, 7), dtype=torch.uint8)
     assert matlab_imresize(image, 1 / 3).shape == (3, 4, 3)
+    # ceil(scale * length) in floats, as MATLAB has it: the products are a little above 55 and 110.
+    assert matlab_imresize(torch.zeros(1, 100, 100), 0.55).shape == (1, 56, 56)
+    assert matlab_imresize(torch.zeros(1, 100, 100), 1.1).shape == (1, 111, 111)
     cut = matlab_imresize(image, 1 / 3, size=(3, 2))
     assert torch.equal(cut, matlab_imresize(image, 1 / 3)[:, :3, :2])
 
@@ -116,6 +119,7 @@ def test_size_overrides_the_rounded_up_size():
     ("image", "scale", "message"),
     [
         (torch.zeros(4, 4), 2, "image must be"),
+        ([[1, 2]], 2, "image must be a tensor, got a list"),
         (torch.zeros(1, 4, 4, dtype=torch.int64), 2, "uint8 or floating point"),
         (torch.zeros(1, 0, 4), 2, "empty"),
         (torch.zeros(1, 4, 4), 0, "positive number"),

@@ -144,7 +144,7 @@ def test_mistakes_are_told_by_name():
     image = torch.rand(1, 3, 16, 16)
     with pytest.raises(InputError, match="channel must be 'y' or 'rgb', got 'Y'"):
         PSNR(crop_border=0, channel="Y")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="crop_border must be 0 or more"):
+    with pytest.raises(InputError, match="crop_border must be an integer of at least 0"):
         SSIM(crop_border=-1, channel="y")
     with pytest.raises(InputError, match="crop_border=8 leaves nothing of a 16x16"):
         PSNR(crop_border=8, channel="y").update(image, image)

@@ -219,7 +219,7 @@ def test_weights_that_cannot_be_downloaded_are_told_in_one_line(
 def test_mistakes_are_told_by_name(torchvision):
     with pytest.raises(InputError, match="net must be one of alex, vgg, squeeze, got 'resnet'"):
         LPIPS(crop_border=0, net="resnet")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="crop_border must be 0 or more"):
+    with pytest.raises(InputError, match="crop_border must be an integer of at least 0"):
         DISTS(crop_border=-1)
     image = torch.rand(1, 3, 34, 40)
     with pytest.raises(InputError, match=r"LPIPS needs images of at least 31x31 .*got 30x36"):

@@ -294,7 +294,12 @@ def test_a_folder_that_cannot_be_read_is_told(here):
         return scandir(path)
 
     with mock.patch("os.scandir", denied):
-        assert refusal("in", "out") == "cannot read the folder in/sub: Permission denied"
+        picture, folder = find_jobs(["in"], "out")
+    assert (picture.source, picture.problem) == (Path("in/a.png"), None)
+    assert folder.problem == "cannot read the folder in/sub: Permission denied"
+    Path("in/a.png").unlink()
+    with mock.patch("os.scandir", denied):
+        assert refusal("in", "out") == folder.problem
 
 
 def test_nothing_is_made_by_looking(here):

@@ -352,7 +352,8 @@ def test_profile_exif_xmp_and_resolution_are_kept(source, target, tmp_path):
     picture = read_picture(with_metadata(tmp_path / f"source.{source}", smooth()))
     enlarged = picture.pixels.repeat(2, 0).repeat(2, 1)
     path = tmp_path / f"target.{target}"
-    assert write_picture(path, enlarged, metadata=picture.metadata) == ()
+    notes = write_picture(path, enlarged, metadata=picture.metadata)
+    assert len(notes) == (source == "png" and target != "png")  # its texts
     with Image.open(path) as image:
         image.load()
         found = image.getexif()
@@ -436,6 +437,23 @@ def test_orientation_is_applied_once(orientation, source, tmp_path):
         assert psnr(read_picture(written).pixels, upright) > 38
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "webp", "bmp"])
+def test_texts_are_left_out_elsewhere_with_a_note(suffix, tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Title", "A title")
+    source = put(tmp_path / "a.png", encoded(pillow(smooth()), "PNG", pnginfo=info))
+    metadata = read_picture(source).metadata
+    (note,) = write_picture(tmp_path / f"b.{suffix}", smooth(), metadata=metadata)
+    assert "texts" in note
+
+
+def test_bmp_keeps_the_resolution(tmp_path):
+    metadata = Metadata(resolution=(300 / 25.4, 150 / 25.4))
+    assert write_picture(tmp_path / "a.bmp", smooth(), metadata=metadata) == ()
+    with Image.open(tmp_path / "a.bmp") as image:
+        assert image.info["dpi"] == pytest.approx((300, 150), abs=0.1)
+
+
 def test_resolutions_across_and_down_turn_with_the_picture(tmp_path):
     pillow(smooth()).save(tmp_path / "a.jpg", dpi=(200, 100), exif=exif(6))
     picture = read_picture(tmp_path / "a.jpg")
@@ -508,7 +526,8 @@ GREY = SRGB[:16] + b"GRAY" + SRGB[20:]
         ("webp", "icc-profile-data", GREY, "WebP has no grey"),
         ("jpg", "icc-profile-data", GREY, None),
         ("webp", "icc-profile-data", SRGB, None),
-        ("bmp", "icc-profile-data", SRGB, "BMP has no colour profile"),
+        ("bmp", "icc-profile-data", SRGB, "BMP has no place for the colour profile"),
+        ("bmp", "xmp-data", b"<x>", "BMP has no place for XMP"),
         ("jpg", "xmp-data", b"<x>" + b"y" * 59_997, None),
         ("jpg", "xmp-data", b"<x>" + b"y" * 59_998, "JPEG holds 60 kB of XMP"),
         ("webp", "xmp-data", b"<x>" + b"y" * 65_500, None),
@@ -539,6 +558,10 @@ NOTED = {
         encoded(
             pillow(smooth()), "WEBP", save_all=True, append_images=[Image.new("RGB", (32, 48))]
         ),
+        "the first of 2 frames",
+    ),
+    "moving.png": (
+        encoded(pillow(smooth()), "PNG", save_all=True, append_images=[Image.new("RGB", (32, 48))]),
         "the first of 2 frames",
     ),
     "pages.tif": (

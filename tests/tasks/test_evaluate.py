@@ -292,6 +292,20 @@ ONE_THING = r"checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
         (["model=bicubic", "scale=4", "sets=[sample]", "tiling=none"], "unknown tiling 'none'"),
         (["model=bicubic", "scale=4", "save_images=true"], "save_images=true needs an output_dir"),
         (["model=bicubic", "scale=4", "~protocol"], "a protocol is needed"),
+        (["model=esc", "scale=4"], "model=esc has no trained weights by itself: give them with"),
+        (["model=rcan", "scale=4"], "model=rcan has no trained weights by itself"),
+        (["model=bicubic", "scale=[]"], r"scale=\[\] is an empty list"),
+        (["checkpoint=[]"], r"checkpoint=\[\] is an empty list"),
+        (["model=bicubic", "scale=4", "sets=[1]"], "sets must be names such as Set5, got 1"),
+        (["model=bicubic", "scale=4", "benchmark_dir=null"], "benchmark_dir must be the folder"),
+        (["model=bicubic", "scale=4", "self_ensemble=maybe"], "self_ensemble is true or false"),
+        (["model=bicubic", "scale=4", "save_images=null"], "save_images is true or false"),
+        (["model=bicubic", "scale=4", "tiling=whole", "tile=32"], "tiling=whole has no tiles"),
+        (["model=bicubic", "scale=4", "sets=[sample]", "device=null"], "device must be cpu, cuda"),
+        (
+            ["model=bicubic", "scale=4", "sets=[sample]", "protocol.paper.crop_border=0.5"],
+            "crop_border must be an integer",
+        ),
     ],
 )
 def test_bad_input_is_told_in_one_line(overrides, message):
@@ -303,6 +317,52 @@ def test_bad_input_is_told_in_one_line(overrides, message):
 def test_another_scale_than_the_checkpoints_is_refused(checkpoint):
     with pytest.raises(InputError, match=r"enlarges ×2, scale=4 was asked for; set scale=2"):
         evaluate(f"checkpoint={checkpoint}", "sets=[sample]", "scale=4")
+
+
+def test_a_scale_that_no_checkpoint_has_is_told(checkpoint):
+    with pytest.raises(InputError, match=r"scale=4 was asked for, and no checkpoint enlarges so"):
+        evaluate(f"checkpoint={checkpoint}", "sets=[sample]", "scale=[2,4]")
+
+
+def test_what_changes_numbers_is_told(checkpoint, tmp_path, capsys):
+    out = tmp_path / "out"
+    changes = ["self_ensemble=true", "precision=bf16-mixed", "tiling=overlap", "tile=32"]
+    evaluate(f"checkpoint={checkpoint}", "sets=[sample]", *changes, f"output_dir={out}")
+    told = ["self-ensemble of 8", "bf16-mixed", "overlapping tiles of 32"]
+    assert json.loads((out / "results.json").read_text())["sample"]["conditions"] == told
+    for text in (capsys.readouterr().out, (out / "results.md").read_text()):
+        assert ", ".join(told) in text
+    rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+    assert {row["conditions"] for row in rows} == {", ".join(told)}
+
+
+def test_weights_that_give_no_numbers_are_told(tmp_path):
+    network = create_model("esc", scale=2, **TINY)
+    torch.nn.init.constant_(network.last.weight, torch.nan)
+    path = save_model(network, tmp_path / "nan.safetensors")
+    with pytest.raises(InputError, match=r"the output for sample image '.*' is not finite"):
+        evaluate(f"checkpoint={path}", "sets=[sample]")
+
+
+def test_spellings_of_one_set_are_one_set(checkpoint):
+    evaluations = evaluate("model=bicubic", "sets=[sample,SAMPLE]", "scale=[4,4]")
+    assert [list(evaluation.sets) for evaluation in evaluations] == [["sample"]]
+
+
+def test_a_table_is_never_cut_off(checkpoint, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    evaluate("model=bicubic", "sets=[sample]", "scale=4")
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert "seconds" in out
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr(task, "open_networks", lambda cfg: pytest.fail("work was done"))
+    with pytest.raises(PermissionError) as caught:
+        evaluate("model=bicubic", "scale=4", f"output_dir={tmp_path}")
+    assert caught.value.filename == str(tmp_path)
 
 
 def test_nothing_is_left_half_written(tmp_path, monkeypatch):

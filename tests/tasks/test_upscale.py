@@ -123,7 +123,24 @@ def test_dry_run_tells_and_writes_nothing(run, tmp_path):
     assert "a.png (12×9, 1 channels of 8 bit) -> " in out
     assert "a.jpg (24×18), in one piece" in out
     assert "failed: cannot read" in out
+    assert "1 to enlarge, 1 failed; nothing was written" in out
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_the_place_of_a_result_is_no_result(run, tmp_path):
+    source = picture(tmp_path / "a.png")
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    status, out, _ = run(source, "-o", tmp_path / "out")
+    assert status == 1
+    assert "a.png: it is a folder" in out
+
+
+def test_names_do_not_write_to_the_terminal(run, tmp_path):
+    source = picture(tmp_path / "a\x1b[31m\nb.png")
+    status, out, _ = run(source, "-o", tmp_path / "out")
+    assert status == 0
+    assert r"out/a\x1b[31m\nb.png" in out
+    assert "\x1b" not in out
 
 
 def test_a_smaller_scale_is_said_and_done(run, tmp_path):
@@ -176,6 +193,12 @@ def test_tiles(run, tmp_path, tiling):
         (["a.png", "-o", "b.png", "--device", "tpu9"], "device=tpu9 is not available"),
         (["a.png", "-o", "b.png", "--memory", "-1"], "memory must be a positive number"),
         (["empty", "-o", "out"], "no pictures in empty"),
+        (["a.png", "-o", "b.png", "--quality", "50"], "--quality is of JPEG and WebP"),
+        (["a.png", "-o", "b.jpg", "--lossless"], "--lossless is of WebP"),
+        (["a.png", "-o", "b.webp", "--lossless", "--quality", "5"], "contradict each other"),
+        (["a.png", "-o", "b.png", "--tiling", "whole", "--tile", "16"], "has no tiles"),
+        (["a.png", "-o", "b.png", "--tiling", "exact", "--overlap", "8"], "leave overlap out"),
+        (["a.png", "-o", "b.png", "--max-megapixels", "-1"], "--max-megapixels must be more than"),
     ],
 )
 def test_what_cannot_be_done_at_all_is_one_line(run, tmp_path, monkeypatch, arguments, message):
@@ -252,7 +275,7 @@ def test_too_many_pixels_are_refused_by_the_header(run, tmp_path):
     source = picture(tmp_path / "a.png", size=(1100, 1000))
     status, out, _ = run(source, "-o", tmp_path / "b.png", "--max-megapixels", "1")
     assert status == 1
-    assert "1100×1000 are 2 megapixels, more than the limit of 1" in out
+    assert "1100×1000 are 1.1 megapixels, more than the limit of 1" in out
 
 
 def test_an_error_within_is_told_with_the_picture(run, tmp_path, monkeypatch):

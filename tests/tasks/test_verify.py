@@ -94,6 +94,7 @@ def test_the_exit_status_says_it(benchmarks, monkeypatch, tolerance, status):
         (["table=bicubic_x4", "model=bicubic", "protocol=rgb"], "those of protocol=paper"),
         (["table=bicubic_x4", "checkpoint=[a.pth,b.pth]"], "compares one checkpoint with one row"),
         (["table=bicubic_x4", "model=bicubic", "tolerance_psnr=-1"], "must be 0 or more, got -1"),
+        (["table=bicubic_x4", "model=bicubic", "tolerance_ssim=x"], "must be 0 or more, got x"),
         (["table=bicubic_x4"], "give one thing to evaluate"),
     ],
 )
@@ -109,7 +110,7 @@ def test_bad_input_is_told_in_one_line(overrides, message, tmp_path):
 
 def test_a_checkpoint_of_another_scale_is_refused(benchmarks, tmp_path):
     fresh = save_model(create_model("esc", scale=2, **TINY), tmp_path / "fresh.safetensors")
-    with pytest.raises(InputError, match="enlarges ×2, scale=4 was asked for"):
+    with pytest.raises(InputError, match="enlarges ×2, esc_x4 is a row of ×4: choose one of ×2"):
         compare(f"checkpoint={fresh}", "table=esc_x4", benchmarks)
 
 

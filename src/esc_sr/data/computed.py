@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 from typing import TypedDict
 
@@ -14,6 +16,8 @@ from esc_sr.data.crops import crop_to_multiple
 from esc_sr.data.images import image_size, list_images, read_image
 from esc_sr.data.names import core, match_results
 from esc_sr.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 
 class Computed(TypedDict):
@@ -50,6 +54,9 @@ class ComputedImages(Dataset[Computed]):
         self._sr = [folder / match for match in matched]
         for sr, gt in zip(self._sr, self._gt, strict=True):
             _check_size(sr, gt, scale)
+        for sr, gt in zip(self._sr, self._gt, strict=True):
+            if _warn_of_other_scale(sr, gt, scale):
+                break
 
     def __len__(self) -> int:
         return len(self._gt)
@@ -61,6 +68,17 @@ class ComputedImages(Dataset[Computed]):
             "gt": gt.to(torch.float32) / 255,
             "name": self._gt[index].stem,
         }
+
+
+def _warn_of_other_scale(sr: Path, gt: Path, scale: int) -> bool:
+    """Where sizes divide by several scales, names alone tell whose results they are."""
+    names = [sr.parent.name] + ([sr.stem] if sr.stem.lower() != gt.stem.lower() else [])
+    for name in names:
+        told = re.search(r"(?:^|\D)x([2-9])$", name, re.IGNORECASE)
+        if told and int(told.group(1)) != scale:
+            _log.warning("%s is called a result of ×%s, not of ×%d", sr, told.group(1), scale)
+            return True
+    return False
 
 
 def _gt_images(gt_dir: str | Path) -> list[Path]:

@@ -42,7 +42,7 @@ def list_images(folder: str | Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
     )
 
 

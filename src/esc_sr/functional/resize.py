@@ -43,6 +43,8 @@ def matlab_imresize(image: Tensor, scale: float, *, size: tuple[int, int] | None
         tensor([[[ 37,  50],
                  [139, 152]]], dtype=torch.uint8)
     """
+    if not isinstance(image, Tensor):
+        raise ValueError(f"image must be a tensor, got a {type(image).__name__}")
     if image.ndim not in (3, 4):
         raise ValueError(f"image must be (B, C, H, W) or (C, H, W), got {tuple(image.shape)}")
     if image.dtype != torch.uint8 and not image.is_floating_point():
@@ -57,7 +59,8 @@ def matlab_imresize(image: Tensor, scale: float, *, size: tuple[int, int] | None
     if not ratio:
         raise ValueError(f"scale must be at least 1/10000, got {scale}")
     if size is None:
-        size = (math.ceil(height * ratio), math.ceil(width * ratio))
+        # In floats, as MATLAB: 0.55 of 100 pixels are 56, because the product is above 55.
+        size = (math.ceil(height * scale), math.ceil(width * scale))
     if min(size) < 1:
         raise ValueError(f"size must be positive, got {size}")
     # Rows are contiguous, so both passes run over rows, with a transposition after each.

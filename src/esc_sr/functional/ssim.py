@@ -19,7 +19,8 @@ def ssim(preds: Tensor, target: Tensor, *, data_range: float) -> Tensor:
     Local means, variances and the covariance are weighted by an 11×11 Gaussian of sigma 1.5;
     the map exists only where the whole window lies in the image ("valid" borders) and is
     averaged over pixels and channels. Constants K1 = 0.01 and K2 = 0.03. The arithmetic is done
-    in the dtype of the input: feed float64 where the fourth decimal must be exact.
+    in the dtype of the inputs, the wider one of two: feed float64 where the fourth decimal must
+    be exact.
 
     torchmetrics pads by reflection instead, which differs by up to 6e-3 on photographs.
 
@@ -49,6 +50,8 @@ def ssim(preds: Tensor, target: Tensor, *, data_range: float) -> Tensor:
             f"ssim needs at least {WINDOW_SIZE}x{WINDOW_SIZE} pixels after cropping, got "
             f"{preds.shape[-2]}x{preds.shape[-1]}; use a larger image or a smaller crop_border"
         )
+    dtype = torch.promote_types(preds.dtype, target.dtype)
+    preds, target = preds.to(dtype), target.to(dtype)
     window = _gaussian_window(preds)
     batch, channels = preds.shape[:2]
     moments = torch.stack([preds, target, preds * preds, target * target, preds * target])

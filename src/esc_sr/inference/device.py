@@ -26,6 +26,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         InputError: There is no such device here.
     """
+    if not isinstance(name, str):
+        raise InputError(f"device must be cpu, cuda, mps or auto, got {name}")
     if name == "auto":
         available = torch.accelerator.is_available()
         accelerator = torch.accelerator.current_accelerator() if available else None

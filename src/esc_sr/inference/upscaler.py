@@ -79,6 +79,10 @@ class Upscaler:
             raise InputError(
                 f"unknown precision '{precision}'; choose one of: {', '.join(PRECISIONS)}"
             )
+        if tiling == "whole" and (tile, overlap) != (None, None):
+            raise InputError("tiling=whole has no tiles: leave tile and overlap out")
+        if tiling == "exact" and overlap is not None:
+            raise InputError("tiling=exact reads what each layer needs: leave overlap out")
         if memory_gib is not None and not memory_gib > 0:
             raise InputError(f"memory must be a positive number of GiB, got {memory_gib}")
         self.device = pick_device(device)
@@ -146,11 +150,11 @@ class Upscaler:
             InputError: Another kind of array, a result that does not fit into the memory that is
                 free, or the network's output is not finite.
         """
+        kind = "a picture is an array (H, W), (H, W, C) or (B, H, W, C) of uint8 or uint16"
+        if not isinstance(pixels, np.ndarray):
+            raise InputError(f"{kind}, got a {type(pixels).__name__}")
         if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3, 4):
-            raise InputError(
-                "a picture is an array (H, W), (H, W, C) or (B, H, W, C) of uint8 or uint16, "
-                f"got {pixels.shape} of {pixels.dtype}"
-            )
+            raise InputError(f"{kind}, got {pixels.shape} of {pixels.dtype}")
         batch = pixels[None, :, :, None] if pixels.ndim == 2 else pixels
         batch = batch[None] if batch.ndim == 3 else batch
         if batch.shape[-1] not in (1, 2, 3, 4) or 0 in batch.shape:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, check_integers
 from esc_sr.functional.color import rgb_to_y
 from esc_sr.functional.psnr import psnr
 from esc_sr.functional.ssim import ssim
@@ -201,7 +201,6 @@ class SSIM(MeanOverImages):
 
 def check_options(crop_border: int, channel: str) -> None:
     """Refuse a negative border and an unknown channel, by name."""
-    if crop_border < 0:
-        raise InputError(f"crop_border must be 0 or more high-resolution pixels, got {crop_border}")
+    check_integers(0, crop_border=crop_border)
     if channel not in ("y", "rgb"):
         raise InputError(f"channel must be 'y' or 'rgb', got {channel!r}")

@@ -69,7 +69,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"checkpoint not found: {path}")
-    read = _read_safetensors if path.suffix == ".safetensors" else _read_torch
+    read = _read_safetensors if _is_safetensors(path) else _read_torch
     loaded, config, is_training_state = read(path)
     state_dict = {}
     for name, value in loaded.items():
@@ -86,6 +86,16 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 # What both readers return: named tensors (still to be checked), the recorded configuration, and
 # whether it is a checkpoint that training can resume.
 _Loaded = tuple[Mapping[Any, Any], dict[str, Any] | None, bool]
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Tell by the name, or by the beginning: the length of a header in JSON, and the header."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(9)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return path.suffix == ".safetensors" or beginning[8:] == b"{"
 
 
 def _read_safetensors(path: Path) -> _Loaded:
@@ -105,8 +115,6 @@ def _read_torch(path: Path) -> _Loaded:
             # torch warns of pickle protocols that it reads well enough.
             warnings.simplefilter("ignore", UserWarning)
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise InputError(f"cannot read {path}: {_one_line(error)}") from error
     # What torch raises depends on where the damage lies, and its words do not help.
     except (
         pickle.UnpicklingError,

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import NoReturn
 
 from PIL import Image
 
@@ -21,10 +20,17 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to read and where its result goes."""
+    """A picture to read and where its result goes.
+
+    Attributes:
+        source: The picture, or a folder that could not be searched.
+        target: Where its result goes.
+        problem: Why it cannot be read, if that is known.
+    """
 
     source: Path
     target: Path
+    problem: str | None = None
 
 
 def find_jobs(
@@ -45,7 +51,7 @@ def find_jobs(
             that cannot be written.
 
     Returns:
-        The jobs, sorted within a folder.
+        The jobs, sorted within a folder; folders below an input that cannot be read come last.
 
     Raises:
         InputError: An input is missing, a URL or holds no picture; the output is no place for
@@ -55,8 +61,9 @@ def find_jobs(
         raise InputError(f"cannot write {extension}; use one of: {', '.join(WRITABLE)}")
     target = _output(str(output))
     found: dict[tuple[str, Path], Path] = {}  # what it really is and its place -> how it was given
+    unreadable: list[OSError] = []
     for text in inputs:
-        for picture, place in _pictures(text, target):
+        for picture, place in _pictures(text, target, unreadable):
             found.setdefault((os.path.realpath(picture), place), picture)
     if target.suffix.lower() in WRITABLE and not os.path.isdir(target):
         jobs = [_single(list(found.values()), inputs, target, extension)]
@@ -67,7 +74,11 @@ def find_jobs(
             Job(source, target / _renamed(place, extension)) for (_, place), source in found.items()
         ]
     _check(jobs)
-    return jobs
+    problems = [(Path(error.filename), error.strerror) for error in unreadable]
+    return jobs + [
+        Job(folder, target, f"cannot read the folder {folder}: {reason}")
+        for folder, reason in problems
+    ]
 
 
 def _output(text: str) -> Path:
@@ -100,14 +111,18 @@ def _refuse_url(text: str) -> None:
         raise InputError(f"{text} is a URL; give a file or folder of this machine")
 
 
-def _pictures(text: str, output: Path) -> Iterator[tuple[Path, Path]]:
+def _pictures(text: str, output: Path, unreadable: list[OSError]) -> Iterator[tuple[Path, Path]]:
     """Yield the pictures of one input, each with its place below the output folder."""
     _refuse_url(text)
     if not text:
         raise InputError("an input is an empty path; give a picture or a folder")
     path = Path(os.path.expanduser(text))
     if os.path.isdir(path):
-        pictures = [(picture, picture.relative_to(path)) for picture in _walk(path, output)]
+        errors: list[OSError] = []
+        pictures = [(picture, picture.relative_to(path)) for picture in _walk(path, output, errors)]
+        unreadable += errors
+        if errors and not pictures:
+            raise InputError(f"cannot read the folder {errors[0].filename}: {errors[0].strerror}")
         if not pictures:
             raise InputError(f"no pictures in {path}; looked for {', '.join(READABLE)}")
         yield from pictures
@@ -130,10 +145,10 @@ def _is_below(path: Path, folder: Path) -> bool:
     return Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
 
 
-def _walk(folder: Path, output: Path) -> Iterator[Path]:
+def _walk(folder: Path, output: Path, unreadable: list[OSError]) -> Iterator[Path]:
     left_out = os.path.realpath(output)
     # Links to folders are not followed: they could lead back up.
-    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
+    for parent, folders, names in os.walk(folder, onerror=unreadable.append):
         folders[:] = sorted(
             name
             for name in folders
@@ -142,10 +157,6 @@ def _walk(folder: Path, output: Path) -> Iterator[Path]:
         for name in sorted(names):
             if _is_picture(Path(name)) and not name.startswith("."):
                 yield Path(parent) / name
-
-
-def _refuse_folder(error: OSError) -> NoReturn:
-    raise InputError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
 
 def _is_picture(path: Path) -> bool:

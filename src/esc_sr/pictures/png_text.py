@@ -1,4 +1,4 @@
-"""Texts of PNG files: libvips garbles all but ASCII, and writes XMP where few look for it."""
+"""What libvips does not know of PNG files: texts that are not ASCII, XMP, animation."""
 
 from __future__ import annotations
 
@@ -41,6 +41,21 @@ def png_texts(path: Path) -> bytes:
             if len(chunk) == size and not chunk.startswith(_NO_TEXTS):
                 texts += header + chunk
     return texts
+
+
+def png_frames(path: Path) -> int:
+    """Return how many frames an animated PNG has; 1 for any other.
+
+    Args:
+        path: The file.
+    """
+    with path.open("rb") as file:
+        file.seek(_SIGNATURE_BYTES)
+        while len(header := file.read(8)) == 8 and header[4:] != b"IDAT":
+            if header[4:] == b"acTL":
+                return int.from_bytes(file.read(4), "big")
+            file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
+    return 1
 
 
 def png_xmp(xmp: bytes) -> bytes:

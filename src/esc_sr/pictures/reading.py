@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import stat
@@ -17,6 +16,7 @@ from esc_sr.errors import InputError
 from esc_sr.pictures.formats import FORMAT_OF
 from esc_sr.pictures.libvips import Pixels, expanded, reason, vips
 from esc_sr.pictures.metadata import TURNED, Metadata, field_of, fields_of, metadata_of
+from esc_sr.pictures.png_text import png_frames
 
 # Enough for large scans; a header that promises more is refused before anything is decoded.
 DEFAULT_MAX_PIXELS = 250_000_000
@@ -196,13 +196,14 @@ def _open(path: Path, kind: str, max_pixels: int) -> tuple[Any, int]:
             f"cannot read {path}: it has {image.bands} channels of the type {image.format} "
             f"({image.interpretation}); convert it to 8 or 16 bits, grey or RGB"
         )
-    return image, int(field_of(image, "n-pages", 1))
+    frames = png_frames(path) if kind == "PNG" else int(field_of(image, "n-pages", 1))
+    return image, frames
 
 
 def _check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise UnreadablePictureError(
-            f"cannot read {path}: {width}×{height} are {math.ceil(height * width / 1e6)} "
+            f"cannot read {path}: {width}×{height} are {height * width / 1e6:.4g} "
             f"megapixels, more than the limit of {max_pixels / 1e6:g}; raise it "
             "(--max-megapixels, max_pixels) if this is no attack"
         )

@@ -73,8 +73,8 @@ def write_picture(
     """Write a picture, all or nothing, with its metadata.
 
     PNG and TIFF (deflate) keep everything. JPEG (quality 95, full colour resolution), WebP
-    (quality 95) and BMP hold 8 bits; JPEG and BMP have no alpha, so white shines through; BMP has
-    no metadata.
+    (quality 95) and BMP hold 8 bits; JPEG and BMP have no alpha, so white shines through; BMP
+    keeps the resolution alone.
 
     Args:
         path: Its extension decides the format; its folder is made.
@@ -112,7 +112,13 @@ def write_picture(
     across, down = metadata.resolution or (USUAL_RESOLUTION, USUAL_RESOLUTION)
     image = image.copy(xres=across, yres=down)
     texts = metadata.texts
+    if kind == "BMP":
+        notes += _lost_to_bmp(metadata)
+    elif texts and kind != "PNG":
+        notes.append(f"{kind} has no place for the texts of a PNG: they were left out")
     for name, (kind_of_value, value) in metadata.fields.items():
+        if kind == "BMP":
+            continue
         if name == "xmp-data" and kind == "PNG":
             texts += png_xmp(value)
         elif lost := _lost(name, value, kind):
@@ -128,7 +134,8 @@ def write_picture(
     try:
         with replacing(path) as temporary:
             if kind == "BMP":
-                Image.fromarray(image.numpy()).save(temporary, format="BMP")
+                inches = (across * 25.4, down * 25.4)  # Pillow wants dots for each of them
+                Image.fromarray(image.numpy()).save(temporary, format="BMP", dpi=inches)
             else:
                 options = _options(kind, pixels.nbytes, quality, lossless)
                 getattr(image, _SAVERS[kind])(str(temporary), keep=keep, **options)
@@ -169,10 +176,21 @@ def _fitted(pixels: Pixels, kind: str) -> tuple[Any, list[str]]:
     return image, notes
 
 
+def _lost_to_bmp(metadata: Metadata) -> list[str]:
+    """Say what BMP, which keeps a resolution alone, cannot keep."""
+    names = {
+        "icc-profile-data": "the colour profile",
+        "exif-data": "EXIF",
+        "xmp-data": "XMP",
+        "iptc-data": "IPTC",
+    }
+    lost = [told for name, told in names.items() if name in metadata.fields]
+    lost += ["texts"] if metadata.texts else []
+    return [f"BMP has no place for {', '.join(lost)}: left out"] if lost else []
+
+
 def _lost(name: str, value: Any, kind: str) -> str | None:
     """Say why a format cannot keep a field."""
-    if name == "icc-profile-data" and kind == "BMP":
-        return "BMP has no colour profile: it was left out"
     if name == "icc-profile-data" and kind == "WebP" and value[16:20] == b"GRAY":
         return "WebP has no grey: the colour profile for it was left out"
     if name == "xmp-data" and kind == "JPEG" and len(value) > _JPEG_XMP_BYTES:

@@ -21,6 +21,7 @@ from rich.progress import Progress
 from esc_sr.comparison.reading import read_measurements
 from esc_sr.config import compose_config, hydra_main
 from esc_sr.errors import InputError
+from esc_sr.files import make_folder
 from esc_sr.inference.device import pick_device
 from esc_sr.profiling.conditions import device_name, versions
 from esc_sr.profiling.fresh import FreshProcess, MeasurementError, Setting, time_in_turn
@@ -305,7 +306,7 @@ def _overrides(subject: str) -> list[str]:
 
 def _make_folder(cfg: DictConfig) -> None:
     if cfg.output_dir is not None:
-        Path(cfg.output_dir).mkdir(parents=True, exist_ok=True)  # fails before the work is done
+        make_folder(cfg.output_dir)
 
 
 def _with_earlier(cfg: DictConfig, records: list[BenchRecord]) -> list[BenchRecord]:

@@ -21,8 +21,9 @@ from esc_sr.data.images import write_image
 from esc_sr.data.lq_check import CheckedImages
 from esc_sr.data.pairs import PairedImages
 from esc_sr.data.sample import sample_dir
-from esc_sr.errors import InputError, check_integers
+from esc_sr.errors import InputError, check_flags, check_integers
 from esc_sr.evaluation import Evaluation, SetResult, evaluate_network, measure_sets
+from esc_sr.files import make_folder
 from esc_sr.inference.device import memory_budget, pick_device
 from esc_sr.inference.planning import Plan, plan_tiles
 from esc_sr.models.esc import ESCBase
@@ -48,7 +49,7 @@ def run(cfg: DictConfig) -> list[Evaluation]:
     """
     check_options(cfg)
     if cfg.output_dir is not None:
-        Path(cfg.output_dir).mkdir(parents=True, exist_ok=True)  # fails before the work is done
+        make_folder(cfg.output_dir)
     networks = open_networks(cfg)
     opened = {scale: open_sets(at_scale(cfg, scale)) for _, scale, _ in networks}
     console = Console()
@@ -72,6 +73,7 @@ def run(cfg: DictConfig) -> list[Evaluation]:
                     scale,
                     protocols,
                     measure(at_scale(cfg, scale), network, opened[scale], on_image),
+                    conditions=() if network is None else conditions(cfg),
                 )
             )
     for sets in opened.values():
@@ -94,15 +96,38 @@ def check_options(cfg: DictConfig) -> None:
         raise InputError(
             f"unknown precision '{cfg.precision}'; choose one of: {', '.join(_AUTOCAST_DTYPES)}"
         )
+    check_flags(self_ensemble=cfg.self_ensemble, save_images=cfg.save_images)
+    for key in ("scale", "checkpoint"):
+        if OmegaConf.is_list(cfg[key]) and not cfg[key]:
+            raise InputError(f"{key}=[] is an empty list: name one, or leave {key} out")
     for scale in cfg.scale if OmegaConf.is_list(cfg.scale) else [cfg.scale]:
         if scale is not None:
             check_integers(1, scale=scale)
     if not OmegaConf.is_list(cfg.sets) or not cfg.sets:
         raise InputError(f"sets must be a list such as sets=[Set5,Set14], got {cfg.sets}")
+    for name in cfg.sets:
+        if not isinstance(name, str):
+            raise InputError(f"sets must be names such as Set5, got {name}")
+    if cfg.benchmark_dir is None and set(cfg.sets) != {"sample"}:
+        raise InputError("benchmark_dir must be the folder that holds the sets, got null")
+    if cfg.tiling == "whole" and cfg.tile is not None:
+        raise InputError("tiling=whole has no tiles: leave tile out")
     if cfg.save_images and (cfg.output_dir is None or cfg.sr_dir is not None):
         raise InputError("save_images=true needs an output_dir, and a network instead of sr_dir")
     if cfg.get("protocol") is None:
         raise InputError("a protocol is needed: leave protocol=paper, or choose rgb or ntire")
+
+
+def conditions(cfg: DictConfig) -> tuple[str, ...]:
+    """Say what changes the numbers of a network beside the protocol, if anything."""
+    told = []
+    if cfg.self_ensemble:
+        told.append("self-ensemble of 8")
+    if cfg.precision != "32-true":
+        told.append(cfg.precision)
+    if cfg.tiling == "overlap":
+        told.append("overlapping tiles" + (f" of {cfg.tile}" if cfg.tile else ""))
+    return tuple(told)
 
 
 def measure(
@@ -156,7 +181,9 @@ def measure(
 
 def open_sets(cfg: DictConfig) -> Sets:
     """Open the sets of a configuration at one scale: pairs, or finished images with their GT."""
-    return {name: _open_set(name, cfg) for name in cfg.sets}
+    # The first of several spellings of one name.
+    names = {str(name).casefold(): str(name) for name in reversed(cfg.sets)}
+    return {name: _open_set(name, cfg) for name in reversed(names.values())}
 
 
 def _open_set(name: str, cfg: DictConfig) -> Dataset[Any]:

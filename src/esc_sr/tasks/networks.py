@@ -92,7 +92,7 @@ def open_networks(cfg: DictConfig) -> list[tuple[str, int, nn.Module | None]]:
         raise InputError(
             "give one thing to evaluate: checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
         )
-    scales = list(cfg.scale) if OmegaConf.is_list(cfg.scale) else [cfg.scale]
+    scales = list(dict.fromkeys(cfg.scale if OmegaConf.is_list(cfg.scale) else [cfg.scale]))
     if cfg.checkpoint is not None and not of_model:
         return _load_all(cfg, [scale for scale in scales if scale is not None])
     if scales == [None]:
@@ -109,10 +109,20 @@ def open_networks(cfg: DictConfig) -> list[tuple[str, int, nn.Module | None]]:
             for name, path in checkpoint_names(cfg.checkpoint).items()
         ]
     networks = [instantiate(at_scale(cfg, scale).model) for scale in scales]
+    if str(chosen._target_).startswith("esc_sr.") and chosen.get("path") is None:
+        _refuse_fresh(networks[0], model_name(chosen))
     return [
         (model_name(chosen), scale, network)
         for scale, network in zip(scales, networks, strict=True)
     ]
+
+
+def _refuse_fresh(network: nn.Module, name: str) -> None:
+    """Refuse weights that nobody has trained; a network of one's own may load its own."""
+    if any(True for _ in network.parameters()):
+        raise InputError(
+            f"model={name} has no trained weights by itself: give them with checkpoint=PATH"
+        )
 
 
 def build_network(model: Any, checkpoint: str | None = None) -> nn.Module:
@@ -175,6 +185,11 @@ def _load_all(cfg: DictConfig, scales: Sequence[int]) -> list[tuple[str, int, nn
     for name, path in checkpoint_names(cfg.checkpoint).items():
         network = load_at_scale(path, scales, attention=attention)
         loaded.append((name, network.scale, network))
+    left = set(scales) - {scale for _, scale, _ in loaded}
+    if left:
+        raise InputError(
+            f"scale={min(left)} was asked for, and no checkpoint enlarges so: leave it out"
+        )
     return loaded
 
 

@@ -48,6 +48,7 @@ def _means(run: Evaluation) -> dict[str, dict[str, Any]]:
             "network": run.network,
             "scale": run.scale,
             "protocol": [str(protocol) for protocol in run.protocols],
+            "conditions": list(run.conditions),
         }
         for name, result in run.sets.items()
     }
@@ -58,11 +59,11 @@ def _csv(evaluations: Sequence[Evaluation]) -> str:
     names = list(dict.fromkeys(names))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["network", "scale", "protocol", "set", "image", *names])
+    writer.writerow(["network", "scale", "protocol", "conditions", "set", "image", *names])
     for run in evaluations:
-        protocol = "+".join(protocol.name for protocol in run.protocols)
+        how = ["+".join(p.name for p in run.protocols), ", ".join(run.conditions)]
         for set_name, result in run.sets.items():
             columns = (result.values[name] for name in names)
             for image, *values in zip(result.images, *columns, strict=True):
-                writer.writerow([run.network, run.scale, protocol, set_name, image, *values])
+                writer.writerow([run.network, run.scale, *how, set_name, image, *values])
     return table.getvalue()

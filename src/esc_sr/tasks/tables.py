@@ -29,7 +29,11 @@ def print_quality(console: Console, evaluations: Sequence[Evaluation]) -> None:
         console.print(table)
         return
     for group in _by_protocol(evaluations, names):
-        console.print(_quality_table(evaluations, group))
+        part = _quality_table(evaluations, group)
+        needed = console.measure(part, options=unbounded)
+        if needed.minimum > console.width:
+            part.width = needed.maximum  # the terminal breaks the lines, but no cell is left out
+        console.print(part, crop=False)
 
 
 def _quality_table(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Table:
@@ -106,8 +110,8 @@ def _rows(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[list[
     return rows
 
 
-def _protocols(evaluations: Iterable[Evaluation], names: Iterable[str]) -> list[str]:
-    """Say once what each protocol means; with several scales, how much each crops."""
+def _protocols(evaluations: Sequence[Evaluation], names: Iterable[str]) -> list[str]:
+    """Say once what each protocol means, how much it crops, and what else has changed numbers."""
     shown = set(names)
     crops: dict[str, dict[int, int]] = {}
     for evaluation in evaluations:
@@ -121,4 +125,5 @@ def _protocols(evaluations: Iterable[Evaluation], names: Iterable[str]) -> list[
         if len(borders) > 1:
             line += f" at {', '.join(f'×{scale}' for scale in by_scale)}"
         told.append(line)
-    return told
+    told += [line for evaluation in evaluations if (line := ", ".join(evaluation.conditions))]
+    return list(dict.fromkeys(told))

@@ -23,10 +23,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, printable
 from esc_sr.inference.planning import Tiling
 from esc_sr.inference.upscaler import PRECISIONS, Upscaler
 from esc_sr.models.checkpoints import load_model
+from esc_sr.pictures.formats import FORMAT_OF
 from esc_sr.pictures.jobs import Job, find_jobs
 from esc_sr.pictures.reading import (
     DEFAULT_MAX_PIXELS,
@@ -51,7 +52,8 @@ examples:
   esc-sr upscale photos -o enlarged --checkpoint esc_x4.safetensors --precision bf16
   esc-sr upscale 'scans/**/*.tif' -o enlarged --checkpoint esc_x4.safetensors --dry-run
 
-exit status: 0 all done or skipped, 1 some failed, 2 wrong usage, 130 interrupted
+exit status: 0 all done or skipped, 1 some failed or a value was refused, 2 unknown or missing
+option, 130 interrupted
 """
 
 
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         failed = run(made.parse_args(with_dashes(arguments, made)))
     except InputError as error:
-        sys.stderr.write(f"esc-sr: error: {error}\n")
+        sys.stderr.write(f"esc-sr: error: {printable(str(error))}\n")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("esc-sr: interrupted; what is finished is complete, run again to go on\n")
@@ -209,7 +211,10 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--batch must be 1 or more, got {options.batch}")
     if options.quality is not None and not 1 <= options.quality <= 100:
         raise InputError(f"--quality must be 1 to 100, got {options.quality}")
+    if not options.max_megapixels > 0:
+        raise InputError(f"--max-megapixels must be more than 0, got {options.max_megapixels:g}")
     jobs = find_jobs(options.inputs, options.output, extension=options.format)
+    _check_saving(options, {FORMAT_OF.get(job.target.suffix.lower(), "") for job in jobs})
     upscaler = Upscaler(
         _load(options),
         scale=options.scale,
@@ -231,7 +236,7 @@ def run(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     tasks = list(_tasks(jobs, upscaler, options, outcome, console))
     if options.dry_run:
-        _tell(tasks, upscaler, console)
+        _tell(tasks, upscaler, outcome, console)
         return outcome["failed"]
     total = sum(task.header.height * task.header.width for task in tasks)
     with (
@@ -259,16 +264,34 @@ def run(options: argparse.Namespace) -> int:
                 bar.update(shown, completed=done + fraction * pixels)
 
             for line in _enlarge(batch, upscaler, options, outcome, advance):
-                bar.console.print(line, markup=False)
+                bar.console.print(printable(line), markup=False)
             done += pixels
     seconds = time.perf_counter() - start
-    parts = [f"{outcome['enlarged']} enlarged ×{float(upscaler.scale):g} in {seconds:.1f} s"]
-    if outcome["skipped"]:
-        parts.append(f"{outcome['skipped']} skipped (they exist; --overwrite replaces them)")
-    if outcome["failed"]:
-        parts.append(f"{outcome['failed']} failed")
-    console.print(", ".join(parts))
+    done = f"{outcome['enlarged']} enlarged ×{float(upscaler.scale):g} in {seconds:.1f} s"
+    console.print(", ".join([done, *_others(outcome)]))
     return outcome["failed"]
+
+
+def _others(outcome: Counter[str]) -> Iterator[str]:
+    """Say how many are not enlarged, if any."""
+    if outcome["skipped"]:
+        yield f"{outcome['skipped']} skipped (they exist; --overwrite replaces them)"
+    if outcome["failed"]:
+        yield f"{outcome['failed']} failed"
+
+
+def _check_saving(options: argparse.Namespace, kinds: set[str]) -> None:
+    """Refuse options that no output would heed.
+
+    Raises:
+        InputError: There is one.
+    """
+    if options.quality is not None and options.lossless:
+        raise InputError("--quality and --lossless contradict each other: leave one out")
+    if options.quality is not None and not kinds & {"JPEG", "WebP"}:
+        raise InputError("--quality is of JPEG and WebP, and no output is one: leave it out")
+    if options.lossless and "WebP" not in kinds:
+        raise InputError("--lossless is of WebP, and no output is one: leave it out")
 
 
 @contextmanager
@@ -322,32 +345,37 @@ def _tasks(
 ) -> Iterator[_Task]:
     """Look at every header; tell what fails or is skipped, hand on the rest."""
     for job in jobs:
-        if job.target.exists() and not options.overwrite:
+        if job.target.is_file() and not options.overwrite:
             outcome["skipped"] += 1
             continue
         try:
+            if job.problem is not None:
+                raise InputError(job.problem)
             header = picture_header(job.source, max_pixels=_max_pixels(options))
             height, width = upscaler.output_size(header.height, header.width)
             check_writable(job.target, height=height, width=width)
         except InputError as error:
             outcome["failed"] += 1
-            console.print(f"failed: {error}", markup=False, style="red")
+            console.print(printable(f"failed: {error}"), markup=False, style="red")
             continue
         yield _Task(job, header)
 
 
-def _tell(tasks: Sequence[_Task], upscaler: Upscaler, console: Console) -> None:
-    """Say what would be done."""
+def _tell(
+    tasks: Sequence[_Task], upscaler: Upscaler, outcome: Counter[str], console: Console
+) -> None:
+    """Say what would be done, as far as headers tell."""
     for task in tasks:
         header = task.header
         height, width = upscaler.output_size(header.height, header.width)
-        console.print(
+        line = (
             f"{task.job.source} ({header.width}×{header.height}, {header.channels} channels of "
             f"{header.bits} bit) -> {task.job.target} ({width}×{height}), "
-            f"{upscaler.plan(header.height, header.width)}",
-            markup=False,
+            f"{upscaler.plan(header.height, header.width)}"
         )
-    console.print(f"{len(tasks)} to enlarge; nothing was written (--dry-run)")
+        console.print(printable(line), markup=False)
+    counts = ", ".join([f"{len(tasks)} to enlarge", *_others(outcome)])
+    console.print(f"{counts}; nothing was written (--dry-run)")
 
 
 def _batches(tasks: Sequence[_Task], size: int) -> Iterator[list[_Task]]:

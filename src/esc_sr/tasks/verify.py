@@ -14,9 +14,10 @@ from rich.table import Table
 from esc_sr.config import hydra_main
 from esc_sr.data.benchmarks import benchmark_folders
 from esc_sr.errors import InputError
+from esc_sr.models.checkpoints import load_model
 from esc_sr.published.table import PublishedRow, published_row
 from esc_sr.tasks import evaluate
-from esc_sr.tasks.networks import positional_checkpoints
+from esc_sr.tasks.networks import names_a_network, positional_checkpoints
 
 Verdict = Literal["ok", "differs", "doubtful", "not measured"]
 _STYLES = {"ok": "green", "differs": "red"}
@@ -57,7 +58,8 @@ def run(cfg: DictConfig) -> list[Comparison]:
     row = published_row(cfg.table)
     tolerances = {"psnr_y": cfg.tolerance_psnr, "ssim_y": cfg.tolerance_ssim}
     for name, tolerance in tolerances.items():
-        if not tolerance >= 0:
+        number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
+        if not (number and tolerance >= 0):
             raise InputError(f"the tolerance of {name} must be 0 or more, got {tolerance}")
     if cfg.get("protocol") is None or "paper" not in cfg.protocol:
         raise InputError("published numbers are those of protocol=paper: leave it among protocols")
@@ -108,6 +110,14 @@ def _completed(cfg: DictConfig, row: PublishedRow) -> DictConfig:
         raise InputError("verify compares one checkpoint with one row: give a single one")
     if cfg.scale not in (None, row.scale):
         raise InputError(f"{cfg.table} is a row of ×{row.scale}, scale={cfg.scale} was asked for")
+    of_esc = not names_a_network(cfg.get("model") or OmegaConf.create({}))
+    if of_esc and cfg.checkpoint is not None:
+        scale = load_model(cfg.checkpoint).scale
+        if scale != row.scale:
+            raise InputError(
+                f"{cfg.checkpoint} enlarges ×{scale}, {cfg.table} is a row of ×{row.scale}: "
+                f"choose one of ×{scale}"
+            )
     completed = cfg.copy()
     OmegaConf.set_readonly(completed, False)
     completed.scale = row.scale
