@@ -13,41 +13,14 @@ from esc_sr.metrics.protocol import Protocol
 from esc_sr.tasks import compare
 from esc_sr.tasks.results import write_results
 
-RECORD = {
-    "network": "esc_lt",
-    "title": "ESC",
-    "checkpoint": None,
-    "attention": "sdpa",
-    "scale": 4,
-    "lq_size": [180, 320],
-    "output_size": [720, 1280],
-    "batch_size": 1,
-    "precision": "fp32",
-    "compile": False,
-    "device": "cpu",
-    "device_name": "Some CPU (fast)",
-    "threads": 2,
-    "latency_ms": 2000.0,
-    "latency_p10_ms": 1900.0,
-    "latency_p90_ms": 2100.0,
-    "warmup": 1,
-    "repeats": 3,
-    "peak_memory_mib": 900.0,
-    "memory_source": "resident_increase",
-    "macs_g": 91.2,
-    "params_k": 624.372,
-    "activations_m": 400.0,
-    "build_s": 0.1,
-    "versions": {"esc_sr": "0.1.0", "torch": "2.13.0", "python": "3.11.9", "cuda": None},
-    "error": None,
-}
 ALL_FILES = {f"comparison.{suffix}" for suffix in ("md", "tex", "csv", "png", "svg", "pdf")}
 
 
 @pytest.fixture
-def bench(tmp_path):
+def bench(tmp_path, record):
     def write(*changes, name="bench.json"):
-        (tmp_path / name).write_text(json.dumps([RECORD | change for change in changes]))
+        records = [record(**{"device_name": "Some CPU (fast)", **change}) for change in changes]
+        (tmp_path / name).write_text(json.dumps(records))
         return f"bench={tmp_path / name}"
 
     return write
@@ -243,3 +216,17 @@ def test_the_command_line_compares(tmp_path, monkeypatch, capsys):
     compare.main([f"output_dir={tmp_path}", "formats=[pdf]", "published=[esc,rcan]"])
     assert "written: " in capsys.readouterr().out
     assert "![" not in (tmp_path / "comparison.md").read_text()  # Markdown shows no PDF
+
+
+def test_a_self_ensemble_is_a_row_of_its_own(bench, tmp_path, capsys):
+    paper = Protocol("paper", channel="y", crop_border=4, suffix="y")
+    for name, conditions, psnr_y in (("plain", (), 26.5), ("ensemble", ("self-ensemble",), 26.7)):
+        sets = {"Urban100": SetResult(["a"], {"psnr_y": [psnr_y], "ssim_y": [0.8]}, 1.0)}
+        run_of = Evaluation("esc_lt_x4.pth", 4, (paper,), sets, conditions)
+        (tmp_path / name).mkdir()
+        write_results([run_of], tmp_path / name)
+    files = ",".join(str(tmp_path / name / "results.json") for name in ("plain", "ensemble"))
+    rows = run(bench({}), f"results=[{files}]", "published=none")
+    costs = {row.network: row.latency_ms for row in rows}
+    assert costs == {"esc_lt": 2000.0, "esc_lt_x4.pth (self-ensemble)": None}
+    assert [row.sets["Urban100"]["psnr_y"] for row in rows] == [26.5, 26.7]

@@ -144,15 +144,18 @@ def _results(qualities: Iterable[MeasuredQuality]) -> list[_Result]:
     sets: dict[str, dict[str, dict[str, float]]] = {}
     protocols: dict[str, dict[str, None]] = {}
     for one in qualities:
+        # The costs of a plain forward pass are not those of a self-ensemble: a row of its own.
+        told = ", ".join(one.conditions)
+        network = f"{one.network} ({told})" if told else one.network
         set_name = _canonical(one.set_name)
-        means = sets.setdefault(one.network, {}).setdefault(set_name, {})
+        means = sets.setdefault(network, {}).setdefault(set_name, {})
         for metric, value in one.values.items():
             if means.setdefault(metric, value) != value:
                 raise InputError(
-                    f"{one.path}: {metric} of {one.network} on {set_name} is {value} here and "
+                    f"{one.path}: {metric} of {network} on {set_name} is {value} here and "
                     f"{means[metric]} in another file; give one of them"
                 )
-        protocols.setdefault(one.network, {}).update(dict.fromkeys(one.protocols))
+        protocols.setdefault(network, {}).update(dict.fromkeys(one.protocols))
     return [_Result(name, found, tuple(protocols[name])) for name, found in sets.items()]
 
 

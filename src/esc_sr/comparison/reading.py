@@ -13,7 +13,7 @@ from esc_sr.errors import InputError
 from esc_sr.profiling.records import BenchRecord
 
 # Beside the means, what a set of results.json holds.
-_NO_METRIC = {"images", "seconds", "network", "scale", "protocol"}
+_NO_METRIC = {"images", "seconds", "network", "scale", "protocol", "conditions"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class MeasuredQuality:
         set_name: The set.
         values: Means by metric.
         protocols: How they were measured.
+        conditions: What else has changed the network's results, such as a self-ensemble.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class MeasuredQuality:
     set_name: str
     values: Mapping[str, float]
     protocols: tuple[str, ...]
+    conditions: tuple[str, ...] = ()
 
 
 def _is_text(value: Any) -> bool:
@@ -216,9 +218,10 @@ def _quality(path: Path, where: str, set_name: str, entry: Mapping[str, Any]) ->
         if value != "inf" and not _is_amount(value):  # JSON has no infinity
             raise InputError(f"{path}: {where}: '{key}' must be a number or 'inf', got {value!r}")
         values[key] = float(value)
-    protocols = entry.get("protocol", [])
-    if not isinstance(protocols, list) or not all(map(_is_text, protocols)):
-        raise InputError(f"{path}: {where}: 'protocol' must be a list of texts, got {protocols!r}")
+    texts = {key: entry.get(key, []) for key in ("protocol", "conditions")}
+    for key, told in texts.items():
+        if not isinstance(told, list) or not all(map(_is_text, told)):
+            raise InputError(f"{path}: {where}: '{key}' must be a list of texts, got {told!r}")
     return MeasuredQuality(
-        path, entry["network"], entry["scale"], set_name, values, tuple(protocols)
+        path, entry["network"], entry["scale"], set_name, values, *map(tuple, texts.values())
     )

@@ -13,7 +13,7 @@ from esc_sr.models.peers.parts import pixel_shuffle_stages
 from esc_sr.models.peers.rcan import RCAN
 from esc_sr.models.peers.rdn import RDN
 from esc_sr.models.peers.swinir import SwinIRLight
-from esc_sr.profiling.macs import count_macs
+from esc_sr.profiling.macs import count_macs, count_parameters
 
 TINY = {
     RDN: {"dim": 8, "growth": 4, "num_blocks": 2, "num_layers": 2},
@@ -45,6 +45,25 @@ def test_the_yaml_is_the_papers_network_which_the_defaults_are_too(name):
     parameters = inspect.signature(PEERS[name]).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.name != "scale"}
     assert {key: node[key] for key in node if key not in ("_target_", "scale")} == defaults
+
+
+# Parameters in thousands, and the G multiply-adds of Table 2 of the ESC paper (1280×720 output);
+# SwinIR-light's are in test_swinir.py.
+PUBLISHED = {
+    RDN: {2: (22_123, 5096.2), 3: (22_308, 2281.2), 4: (22_271, 1309.2)},
+    RCAN: {2: (15_445, 3529.7), 3: (15_629, 1586.1), 4: (15_592, 917.6)},
+}
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("cls", PUBLISHED)
+def test_costs_equal_the_published_ones(cls, scale):
+    params_k, macs_g = PUBLISHED[cls][scale]
+    with torch.device("meta"):
+        network = cls(scale=scale)
+    assert round(count_parameters(network) / 1e3) == params_k
+    macs = count_macs(network, (-(-720 // scale), -(-1280 // scale)))
+    assert macs / 1e9 == pytest.approx(macs_g, rel=0.01)
 
 
 @settings(max_examples=15)

@@ -3,27 +3,11 @@ import torch
 
 from esc_sr.errors import InputError
 from esc_sr.models.peers.rdn import RDN
-from esc_sr.profiling.macs import count_macs, count_parameters
-
-PUBLISHED_PARAMETERS_K = {2: 22_123, 3: 22_308, 4: 22_271}
-# Table 2 of the ESC paper, G multiply-adds for a 1280×720 output.
-PUBLISHED_MACS = {2: 5096.2, 3: 2281.2, 4: 1309.2}
 
 
 def full_size(scale):
     with torch.device("meta"):
         return RDN(scale=scale)
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_parameters_equal_the_published_counts(scale):
-    assert round(count_parameters(full_size(scale)) / 1e3) == PUBLISHED_PARAMETERS_K[scale]
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_multiply_adds_equal_the_published_table(scale):
-    macs = count_macs(full_size(scale), (-(-720 // scale), -(-1280 // scale)))
-    assert macs / 1e9 == pytest.approx(PUBLISHED_MACS[scale], rel=0.01)
 
 
 def test_parameters_have_the_names_of_checkpoints_in_circulation():
