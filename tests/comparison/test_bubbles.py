@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from esc_sr.comparison.bubbles import draw, drawable, left_out, panels
-from esc_sr.comparison.drawing import round_numbers, save_figure
 from esc_sr.comparison.measured import borrow_quality
 from esc_sr.comparison.rows import published_comparison
+from esc_sr.drawing import round_numbers, save_figure
 from esc_sr.errors import InputError
 
 URBAN = {"set_name": "Urban100", "metric": "psnr_y"}

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from esc_sr.comparison.drawing import (
+from esc_sr.comparison.placement import Bubble, place_labels
+from esc_sr.comparison.rows import ComparisonRow
+from esc_sr.drawing import (
     FONT_SIZE,
     POINTS_PER_INCH,
     Entry,
@@ -21,8 +23,6 @@ from esc_sr.comparison.drawing import (
     scale_axis,
     size_in_points,
 )
-from esc_sr.comparison.placement import Bubble, place_labels
-from esc_sr.comparison.rows import ComparisonRow
 from esc_sr.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from esc_sr.comparison.bubbles import SIZES, X_AXES, draw, left_out
 from esc_sr.comparison.documents import comma_separated, latex, markdown, print_tables
-from esc_sr.comparison.drawing import FORMATS, save_figure
 from esc_sr.comparison.measured import borrow_quality, measured_comparison
 from esc_sr.comparison.reading import filter_measurements, read_measurements, read_quality
 from esc_sr.comparison.rows import ComparisonRow, published_comparison
 from esc_sr.comparison.sections import check_sets, notes, tabulate
 from esc_sr.config import hydra_main
+from esc_sr.drawing import FORMATS, save_figure
 from esc_sr.errors import InputError, check_integers
 from esc_sr.files import write_atomically
 
