@@ -6,6 +6,7 @@ from esc_sr.attention.bias import TableBias
 from esc_sr.attention.eager import EagerKernel
 from esc_sr.attention.interface import SelfAttention
 from esc_sr.errors import InputError
+from esc_sr.functional.windows import from_windows, pad_to_multiple, to_windows
 from esc_sr.layers.window_attention import WindowAttention
 
 
@@ -51,3 +52,29 @@ def test_another_kind_of_bias_is_refused():
     layer = attention_layer()
     with pytest.raises(InputError, match="the bias is part of the network"):
         layer.set_attention(SelfAttention(bias=OtherBias(), kernel=EagerKernel()))
+
+
+@pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+@pytest.mark.parametrize("size", [(8, 8), (5, 7)])
+def test_the_attention_map_is_what_the_output_is_made_with(kernel, size):
+    """Written out from the parts of the layer, and put back in place of the kernel."""
+    layer, x = attention_layer((4, 4)), torch.randn(2, 8, *size)
+    layer.set_attention(attention_by_name(kernel))
+    found = layer.attention_map(x)
+    assert found.shape == (2 * 4, 2, 16, 16)
+    torch.testing.assert_close(found.sum(-1), torch.ones(8, 2, 16))
+    padded = pad_to_multiple(x, (4, 4))
+    q, k, v = (to_windows(part, (4, 4), 2) for part in layer.to_qkv(padded).chunk(3, 1))
+    bias = TableBias().bind({"relative_position_bias": layer.relative_position_bias}, (4, 4))
+    scores = torch.einsum("whqd,whkd->whqk", q, k) * 4**-0.5 + bias.dense()
+    torch.testing.assert_close(found, scores.softmax(-1))
+    out = layer.to_out(from_windows(found @ v, (4, 4), (8, 8)))[..., : size[0], : size[1]]
+    torch.testing.assert_close(out, layer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_windows", [1, 3, 100])
+def test_attention_maps_come_in_parts(max_windows):
+    layer, x = attention_layer(), torch.randn(2, 8, 8, 8)
+    parts = list(layer.attention_map_chunks(x, max_windows))
+    assert all(len(part) <= max_windows for part in parts)
+    torch.testing.assert_close(torch.cat(parts), layer.attention_map(x))

@@ -28,9 +28,25 @@ class EagerKernel:
     ) -> Tensor:
         """Attend within windows; see `interface.Kernel`."""
         validate_inputs(q, k, v, bias)
-        scores = (q * softmax_scale) @ k.transpose(-2, -1)
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) + bias.dense()
-        return scores.softmax(-1).to(v.dtype) @ v
+        return attention_weights(q, k, bias=bias, softmax_scale=softmax_scale).to(v.dtype) @ v
+
+
+def attention_weights(q: Tensor, k: Tensor, *, bias: BoundBias, softmax_scale: float) -> Tensor:
+    """Return how much each token takes of each other.
+
+    Args:
+        q: `(B·nW, heads, N, d)`.
+        k: `(B·nW, heads, N, d)`.
+        bias: The bound bias.
+        softmax_scale: Factor of q kᵀ before the bias is added.
+
+    Returns:
+        `softmax(q kᵀ · softmax_scale + bias)`, `(B·nW, heads, N, N)`, query before key, in float32
+        at least; rows sum to 1.
+    """
+    scores = (q * softmax_scale) @ k.transpose(-2, -1)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) + bias.dense()
+    return scores.softmax(-1)
 
 
 def attention() -> SelfAttention:

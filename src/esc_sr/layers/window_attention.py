@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 from torch import Tensor, nn
 
-from esc_sr.attention.interface import SelfAttention
+from esc_sr.attention.eager import attention_weights
+from esc_sr.attention.interface import BoundBias, SelfAttention
 from esc_sr.errors import InputError
 from esc_sr.functional.windows import from_windows, pad_to_multiple, to_windows
 
@@ -55,16 +59,47 @@ class WindowAttention(nn.Module):
         """
         height, width = x.shape[-2:]
         x = pad_to_multiple(x, self.window_size)
-        padded_size = (x.shape[-2], x.shape[-1])
-        q, k, v = (
-            to_windows(part, self.window_size, self.num_heads)
-            for part in self.to_qkv(x).chunk(3, dim=1)
-        )
-        parameters = {name: getattr(self, name) for name in self.bias_names}
-        bias = self.attention.bias.bind(parameters, self.window_size)
-        out = self.attention.kernel(q, k, v, bias=bias, softmax_scale=self.softmax_scale)
-        out = self.to_out(from_windows(out, self.window_size, padded_size))
+        q, k, v = self._tokens(x)
+        out = self.attention.kernel(q, k, v, bias=self._bias(), softmax_scale=self.softmax_scale)
+        out = self.to_out(from_windows(out, self.window_size, (x.shape[-2], x.shape[-1])))
         return out[..., :height, :width]
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """Return where each token looks, whichever kernel computes `forward`.
+
+        Args:
+            x: `(B, C, H, W)`, what `forward` gets.
+
+        Returns:
+            `softmax(q kᵀ · scale + bias)`, `(B·nW, heads, N, N)`, query before key, in float32 at
+            least; rows sum to 1. In a padded window the mirrored tokens count as any other.
+        """
+        return torch.cat(list(self.attention_map_chunks(x)))
+
+    def attention_map_chunks(self, x: Tensor, max_windows: int = 1) -> Iterator[Tensor]:
+        """Yield `attention_map(x)` in parts, because a 32×32 window has a million scores a head.
+
+        Args:
+            x: `(B, C, H, W)`, what `forward` gets.
+            max_windows: Most windows in a part.
+
+        Yields:
+            `(windows, heads, N, N)`.
+        """
+        q, k, _ = self._tokens(pad_to_multiple(x, self.window_size))
+        bias = self._bias()
+        for part in zip(q.split(max_windows), k.split(max_windows), strict=True):
+            yield attention_weights(*part, bias=bias, softmax_scale=self.softmax_scale)
+
+    def _tokens(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return q, k and v of a map of whole windows, each `(B·nW, heads, N, d)`."""
+        parts = self.to_qkv(x).chunk(3, dim=1)
+        return tuple(to_windows(part, self.window_size, self.num_heads) for part in parts)
+
+    def _bias(self) -> BoundBias:
+        """Bind the bias to the parameters as they are now."""
+        parameters = {name: getattr(self, name) for name in self.bias_names}
+        return self.attention.bias.bind(parameters, self.window_size)
 
     def set_attention(self, attention: SelfAttention) -> None:
         """Change who computes; the kind of bias stays, because it owns the parameters.

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from esc_sr.errors import InputError
+from esc_sr.functional.windows import from_windows, to_windows
 from esc_sr.models.peers.swinir import SwinIRLight
 from esc_sr.profiling.macs import count_macs, count_parameters
 
@@ -123,6 +124,20 @@ def test_attention_equals_loops_over_pixels(index, window, size):
             attention, x[0], window=window, shift=index * (window // 2)
         )
         torch.testing.assert_close(attention(x)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize(("window", "size"), [(4, (8, 12)), (4, (4, 4)), (3, (6, 9))])
+def test_the_attention_map_is_what_the_output_is_made_with(index, window, size):
+    attention, x = block_attention(index, window), torch.randn(2, *size, 6)
+    shift = index * (window // 2)
+    with torch.no_grad():
+        found = attention.attention_map(x)
+        v = attention.qkv(x)[..., 12:].movedim(3, 1).roll((-shift, -shift), (2, 3))
+        out = from_windows(found @ to_windows(v, (window,) * 2, 2), (window,) * 2, size)
+        out = attention.proj(out.roll((shift, shift), (2, 3)).movedim(1, 3))
+        torch.testing.assert_close(out, attention(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:3]))
 
 
 def test_windows_of_every_second_block_are_shifted():

@@ -57,6 +57,30 @@ class ShiftedWindowAttention(nn.Module):
             rows.append(torch.cat(parts, dim=-1))
         return self.proj(torch.cat(rows, dim=-2).movedim(1, 3))
 
+    def attention_map(self, x: Tensor) -> Tensor:
+        """Return where each token looks, in the whole windows that Swin rolls and masks.
+
+        Args:
+            x: `(B, H, W, dim)`, what `forward` gets.
+
+        Returns:
+            `softmax(q kᵀ · scale + bias)`, `(B·nW, heads, N, N)`, query before key, in float32 at
+            least; 0 between what the roll has brought together, rows sum to 1.
+        """
+        side, height, width = self.window_size, x.shape[1], x.shape[2]
+        window = (side, side)
+        rolled = self.qkv(x).movedim(3, 1).roll((-self.shift, -self.shift), (2, 3))
+        q, k, _ = to_windows(rolled, window, 3 * self.num_heads).chunk(3, dim=1)
+        # Tokens of a window see each other if the roll has brought them across the same borders.
+        came_over = [torch.arange(n, device=x.device) >= n - self.shift for n in (height, width)]
+        region = 2 * came_over[0][:, None].int() + came_over[1]
+        region = to_windows(region[None, None], window, 1).flatten(1)  # nW, N
+        apart = (region[:, :, None] != region[:, None, :]).repeat(len(x), 1, 1)[:, None]
+        scores = (q * self.softmax_scale) @ k.transpose(-2, -1)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        scores = scores + self._bias(window).dense()
+        return scores.masked_fill(apart, -torch.inf).softmax(-1)
+
     def _bands(self, x: Tensor, dim: int) -> list[tuple[Tensor, int]]:
         """Split a side into what comes before, in and behind whole windows; with their windows."""
         side, shift, length = self.window_size, self.shift, x.shape[dim]
