@@ -20,6 +20,10 @@ COMMANDS = {
     ),
     "upscale": ("esc_sr.tasks.upscale", "enlarge pictures"),
     "bench": ("esc_sr.tasks.bench", "measure latency, memory, multiply-adds, parameters"),
+    "analyze": (
+        "esc_sr.tasks.analyze",
+        "look inside: similarity of layers, attribution, receptive field, kernels, spectra",
+    ),
     "prepare": ("esc_sr.tasks.prepare", "cut a data set into sub-images for fast training"),
 }
 
