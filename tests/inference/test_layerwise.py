@@ -24,6 +24,9 @@ def randomised(network):
         ("esc", "sdpa", {"num_heads": 2, "window_size": [4, 12]}),
         ("esc", "sdpa", {"num_heads": 2, "num_conv_attn": 0}),
         ("esc", "conv_attn", {}),
+        ("esc_attn", "sdpa", {"num_heads": 2}),
+        ("esc_attn", "eager", {"num_heads": 2, "window_size": [4, 12], "use_ln": True}),
+        ("esc_fp", "sdpa", {"num_heads": 2, "self_attention_only": True}),
         ("esc_fp", "eager", {"num_heads": 2}),
     ],
 )
@@ -39,9 +42,10 @@ def test_the_result_is_the_untiled_one_for_any_weights(name, attention, changes,
     assert torch.allclose(torch.cat(rows, -2), whole, atol=1e-5 * float(whole.abs().max()))
 
 
-def test_tiles_one_by_one_do_not_agree_so_the_test_above_can_fail():
+@pytest.mark.parametrize("name", ["esc", "esc_attn"])
+def test_tiles_one_by_one_do_not_agree_so_the_test_above_can_fail(name):
     network, lq = (
-        randomised(create_model("esc", scale=2, num_heads=2, **SMALL)),
+        randomised(create_model(name, scale=2, num_heads=2, **SMALL)),
         torch.rand(1, 3, 40, 48),
     )
     with torch.inference_mode():

@@ -30,6 +30,16 @@ def test_auto_takes_the_first_method_that_fits(esc):
     assert methods == ["whole", "whole", "whole", "exact", "overlap", "overlap"]
 
 
+def test_self_attention_only_is_planned_as_what_it_is():
+    network = create_model("esc_attn", scale=4)
+    plans = [plan_tiles(network, (side, side), scale=4, budget=2 * GIB) for side in (64, 1024)]
+    assert [plan.method for plan in plans] == ["whole", "exact"]
+    assert all(side % 32 == 0 for side in plans[1].tile)
+    assert bytes_per_pixel(network, scale=4) > 0
+    network.set_attention("eager")
+    assert plan_tiles(network, (64, 64), scale=4, budget=GIB / 8).method != "whole"
+
+
 def test_half_precision_eager_scores_and_batches_are_reckoned_with(esc):
     fp32 = bytes_per_pixel(esc, scale=4)
     assert bytes_per_pixel(esc, scale=4, itemsize=2) < fp32
@@ -100,15 +110,17 @@ def test_a_plan_says_what_it_is(esc, tiling):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["esc", "esc_attn"])
 @pytest.mark.parametrize(("tiling", "side"), [("whole", 320), ("exact", 512), ("overlap", 512)])
-def test_the_peak_stays_below_the_budget(esc, tiling, side):
+def test_the_peak_stays_below_the_budget(name, tiling, side):
+    network = create_model(name, scale=4)
     budget = {"whole": 640, "exact": 640, "overlap": 300}[tiling] * MIB
-    plan = plan_tiles(esc, (side, side), scale=4, budget=budget, tiling="auto")
+    plan = plan_tiles(network, (side, side), scale=4, budget=budget, tiling="auto")
     assert plan.method == tiling
     lq = torch.rand(1, 3, side, side)
     with torch.inference_mode():
-        esc(torch.rand(1, 3, 32, 32))
+        network(torch.rand(1, 3, 32, 32))
         with PeakMemory("cpu") as peak:
-            for _ in enlarge_rows(esc, lq, plan, scale=4):
+            for _ in enlarge_rows(network, lq, plan, scale=4):
                 pass
         assert peak.read().increase_mib * MIB < budget

@@ -74,12 +74,12 @@ def test_a_file_without_configuration_gives_the_same_network(tmp_path, cls, atte
     assert torch.equal(loaded(LQ), made(LQ))
 
 
-@pytest.mark.parametrize("name", ["esc", "esc_lt", "esc_fp"])
+@pytest.mark.parametrize("name", ["esc", "esc_lt", "esc_fp", "esc_attn"])
 def test_the_configuration_of_every_variant_is_deduced(name):
     made = create_model(name, scale=3)
     deduced = deduce_config(made.state_dict())
     deduced["window_size"] = [deduced["window_size"]] * 2
-    made.config.pop("geometric_ensemble")  # the one thing that weights do not tell
+    made.config.pop("geometric_ensemble", None)  # the one thing that weights do not tell
     assert deduced == made.config
 
 
@@ -136,6 +136,47 @@ def test_conv_attn_is_told_apart(network, tmp_path):
         with pytest.raises(InputError, match=r"without self-attention.*attention=eager does not"):
             load_model(without, attention=attention)
     assert load_model(without, attention="conv_attn") is not None
+
+
+@pytest.mark.parametrize("cls", [ESC, ESCFP])
+@pytest.mark.parametrize("changes", [{}, {"use_ln": True, "ffn_ratio": 1.75, "scale": 3}])
+def test_self_attention_only_is_told_apart_by_the_weights(tmp_path, cls, changes):
+    made = cls(**{"scale": 2, **TINY, "self_attention_only": True, **changes}).eval()
+    torch.save({"params": made.state_dict()}, tmp_path / "x.pth")
+    for path in (tmp_path / "x.pth", save_model(made, tmp_path / "x.safetensors")):
+        loaded = load_model(path)
+        assert type(loaded) is cls
+        assert loaded.config == made.config
+        assert torch.equal(loaded(LQ), made(LQ))
+        with pytest.raises(InputError, match="another network"):
+            load_model(path, attention="conv_attn")
+        mixer = load_model(path, attention="eager").blocks[1].pconvs[0]
+        assert mixer.attention.kernel.name == "eager"
+
+
+def test_a_missing_tensor_of_self_attention_only_is_named(tmp_path):
+    weights = ESC(scale=2, **TINY, self_attention_only=True).state_dict()
+    del weights["blocks.0.attn.to_qkv.weight"]
+    torch.save(weights, tmp_path / "x.pth")
+    message = r"this ESC \(self-attention\): 1 missing \(blocks.0.attn.to_qkv.weight\)"
+    with pytest.raises(InputError, match=message):
+        load_model(tmp_path / "x.pth")
+
+
+def test_warm_start_tells_the_networks_of_one_architecture_apart(network, tmp_path):
+    other = ESC(scale=2, **TINY, self_attention_only=True)
+    with pytest.raises(InputError, match=r"holds an ESC, not an ESC \(self-attention\)"):
+        warm_start(other, save_model(network, tmp_path / "a.safetensors"))
+    path = save_model(other, tmp_path / "b.safetensors")
+    with pytest.raises(InputError, match=r"holds an ESC \(self-attention\), not an ESC;"):
+        warm_start(network, path)
+    with pytest.raises(InputError, match=r"not an ESC \(conv_attn\)"):
+        warm_start(ESC(scale=2, **TINY, attention=None), path)
+    bigger = ESC(scale=3, **TINY, self_attention_only=True)
+    warm_start(bigger, path)
+    for name, value in other.state_dict().items():
+        if not name.startswith("to_img"):
+            assert torch.equal(bigger.state_dict()[name], value)
 
 
 class Evil:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from esc_sr import create_model, list_models
 from esc_sr.errors import InputError
+from esc_sr.layers.window_attention import WindowAttention
 from esc_sr.models.checkpoints import fold_large_kernel
 from esc_sr.models.esc import ESC
 from esc_sr.models.esc_fp import ESCFP
@@ -21,7 +22,15 @@ TINY = {
     "window_size": 8,
     "num_heads": 2,
 }
-NETWORKS = [(ESC, "sdpa"), (ESC, "eager"), (ESC, None), (ESCFP, "sdpa"), (ESCFP, None)]
+NETWORKS = [
+    (ESC, {"attention": "sdpa"}),
+    (ESC, {"attention": "eager"}),
+    (ESC, {"attention": None}),
+    (ESC, {"self_attention_only": True}),
+    (ESCFP, {"attention": "sdpa"}),
+    (ESCFP, {"attention": None}),
+    (ESCFP, {"self_attention_only": True}),
+]
 
 
 def tiny(cls=ESC, attention="sdpa", **changes):
@@ -65,28 +74,28 @@ def test_multiply_adds_equal_the_papers_table(name, scale, attention):
     assert count_macs(network, lq_size) / 1e9 == pytest.approx(published, rel=0.01)
 
 
-@pytest.mark.parametrize(("cls", "attention"), NETWORKS)
-def test_a_batch_equals_its_images_in_train_and_eval(cls, attention):
-    network, lq = tiny(cls, attention), torch.rand(3, 3, 11, 21)
+@pytest.mark.parametrize(("cls", "changes"), NETWORKS)
+def test_a_batch_equals_its_images_in_train_and_eval(cls, changes):
+    network, lq = tiny(cls, **changes), torch.rand(3, 3, 11, 21)
     trained = network.train()(lq)
     torch.testing.assert_close(network.eval()(lq), trained)
     singles = torch.cat([network(image) for image in lq.split(1)])
     torch.testing.assert_close(singles, trained, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("cls", "attention"), NETWORKS)
+@pytest.mark.parametrize(("cls", "changes"), NETWORKS)
 @pytest.mark.parametrize("mode", [True, False])
-def test_the_input_is_never_written_to(cls, attention, mode):
-    network, lq = tiny(cls, attention).train(mode), torch.rand(2, 3, 9, 8)
+def test_the_input_is_never_written_to(cls, changes, mode):
+    network, lq = tiny(cls, **changes).train(mode), torch.rand(2, 3, 9, 8)
     before = lq.clone()
     with torch.no_grad():
         network(lq)
     assert torch.equal(lq, before)
 
 
-@pytest.mark.parametrize(("cls", "attention"), NETWORKS)
-def test_every_parameter_gets_a_gradient(cls, attention):
-    network = tiny(cls, attention)
+@pytest.mark.parametrize(("cls", "changes"), NETWORKS)
+def test_every_parameter_gets_a_gradient(cls, changes):
+    network = tiny(cls, **changes)
     network(torch.rand(1, 3, 12, 12)).square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -108,13 +117,14 @@ def test_any_scale_size_and_window(scale, height, width, window):
     assert sr.isfinite().all()
 
 
-def test_a_deep_copy_reads_its_own_bias():
+@pytest.mark.parametrize("only", [False, True])
+def test_a_deep_copy_reads_its_own_bias(only):
     """Upstream's score function closed over the original's table, so an EMA copy went stale."""
-    network = tiny()
+    network = tiny(self_attention_only=only)
     twin, lq = copy.deepcopy(network), torch.rand(1, 3, 16, 16)
     with torch.no_grad():
-        for block in network.blocks:
-            block.attn.relative_position_bias.add_(torch.randn(2, 225) * 3)
+        for attn in self_attentions(network):
+            attn.relative_position_bias.add_(torch.randn(2, 225) * 3)
         assert not torch.allclose(network(lq), twin(lq))
         network.load_state_dict(twin.state_dict(), assign=True)
         assert torch.equal(network(lq), twin(lq))
@@ -131,11 +141,11 @@ def test_every_floating_dtype(dtype):
     assert (sr.float() - expected).abs().max() < tolerance * expected.abs().max()
 
 
-@pytest.mark.parametrize("cls", [ESC, ESCFP])
-@pytest.mark.parametrize("attention", ["sdpa", "eager", None])
-def test_compiles_without_a_graph_break(cls, attention):
+@pytest.mark.parametrize(("cls", "changes"), NETWORKS)
+def test_compiles_without_a_graph_break(cls, changes):
     torch._dynamo.reset()
-    network, lq = tiny(cls, attention, num_blocks=1, num_conv_attn=1), torch.rand(2, 3, 9, 14)
+    network = tiny(cls, **changes, num_blocks=1, num_conv_attn=1)
+    lq = torch.rand(2, 3, 9, 14)
     compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(lq), network(lq))
     compiled(lq).sum().backward()
@@ -183,17 +193,60 @@ def test_without_self_attention_there_is_none():
     assert "blocks.0.attn.plk.dwc_proj.1.weight" in names
 
 
-def test_set_attention_changes_the_kernel_only():
-    network, lq = tiny(), torch.rand(1, 3, 17, 20)
+def self_attentions(network):
+    return [module for module in network.modules() if isinstance(module, WindowAttention)]
+
+
+@pytest.mark.parametrize("cls", [ESC, ESCFP])
+def test_with_self_attention_only_there_is_no_conv_attn(cls):
+    names = tiny(cls, self_attention_only=True).state_dict().keys()
+    assert not any("plk" in name or name.startswith("lk_") for name in names)
+    mixer, attn = (
+        {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+        for prefix in ("blocks.1.pconvs.1.", "blocks.1.attn.")
+    )
+    assert mixer == attn
+    assert {"to_qkv.weight", "relative_position_bias", "to_out.weight"} <= mixer
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_multiply_adds_of_self_attention_are_those_counted_by_hand(attention):
+    macs = {
+        name: count_macs(create_model(name, scale=4, attention=attention), (64, 96))
+        for name in ("esc", "esc_attn")
+    }
+    dim, tokens, partial_dim, generator = 64, 32**2, 16, 16 * 8 + 8 * 16 * 9
+    of_attention = 64 * 96 * (4 * dim**2 + 2 * tokens * dim)
+    of_conv_attn = 64 * 96 * (dim**2 + partial_dim**2 * 13**2 + partial_dim * 9) + generator
+    assert macs["esc_attn"] - macs["esc"] == 25 * (of_attention - of_conv_attn)
+
+
+def test_with_self_attention_only_what_concerns_conv_attn_is_void():
+    network = tiny(self_attention_only=True)
+    assert tiny(self_attention_only=True, partial_dim=99, large_kernel_size=2)
+    before = copy.deepcopy(network.state_dict())
+    assert fold_large_kernel(network) is network
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert network.shared_kernel() == ()
+    with pytest.raises(InputError, match=r"no shared large kernel.*self_attention_only=true"):
+        network.large_kernel()
+
+
+@pytest.mark.parametrize("only", [False, True])
+def test_set_attention_changes_the_kernel_only(only):
+    network, lq = tiny(self_attention_only=only), torch.rand(1, 3, 17, 20)
     expected = network(lq)
     keys = network.state_dict().keys()
     network.set_attention("eager")
-    assert {block.attn.attention.kernel.name for block in network.blocks} == {"eager"}
+    kernels = [attn.attention.kernel.name for attn in self_attentions(network)]
+    assert kernels == ["eager"] * (6 if only else 2)
     assert network.state_dict().keys() == keys
     torch.testing.assert_close(network(lq), expected)
 
 
 def test_set_attention_refuses_another_network():
+    with pytest.raises(InputError, match="conv_attn is another network"):
+        tiny(self_attention_only=True).set_attention("conv_attn")
     with pytest.raises(InputError, match="conv_attn is another network"):
         tiny().set_attention("conv_attn")
     with pytest.raises(InputError, match="no self-attention"):
@@ -216,11 +269,18 @@ def test_set_attention_refuses_another_network():
         ({"window_size": 2.5}, "window_size must be"),
         ({"ffn_ratio": 0}, "ffn_ratio=0 leaves no hidden channels"),
         ({"attention": "fast"}, "unknown attention 'fast'"),
+        ({"self_attention_only": True, "num_conv_attn": 0}, "num_conv_attn must be .* at least 1"),
+        (
+            {"self_attention_only": True, "attention": "conv_attn"},
+            "model.self_attention_only=true and attention=conv_attn exclude each other",
+        ),
+        ({"self_attention_only": True, "attention": None}, "exclude each other"),
     ],
 )
 def test_impossible_values_are_named(changes, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         ESC(**{"scale": 2, **TINY, **changes})
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("cls", [ESC, ESCFP])
@@ -247,9 +307,10 @@ def test_compiles_for_fixed_sizes_with_gradient_at_several(attention):
             torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)
 
 
-def test_its_title_says_that_there_is_no_self_attention():
+def test_its_title_says_that_it_is_another_network():
     assert tiny().title == "ESC"
     assert tiny(ESCFP, None).title == "ESCFP (conv_attn)"
+    assert create_model("esc_attn", num_blocks=1).title == "ESC (self-attention)"
 
 
 def test_create_model_takes_constructor_arguments():
@@ -259,8 +320,15 @@ def test_create_model_takes_constructor_arguments():
 
 
 def test_create_model_names_what_it_does_not_know():
-    with pytest.raises(InputError, match="unknown model 'edsr'; choose one of: esc, esc_fp"):
+    with pytest.raises(InputError, match="unknown model 'edsr'; choose one of: esc, esc_attn"):
         create_model("edsr")
     with pytest.raises(InputError, match="window_sizes"):
         create_model("esc", window_sizes=16)
     assert set(PUBLISHED_PARAMETERS) <= set(list_models())
+
+
+def test_create_model_makes_the_network_of_self_attention_only():
+    network = create_model("esc_attn", scale=2, attention="eager", num_blocks=1, num_conv_attn=2)
+    assert [attn.attention.kernel.name for attn in self_attentions(network)] == ["eager"] * 3
+    with pytest.raises(InputError, match="exclude each other"):
+        create_model("esc_attn", attention="conv_attn")

@@ -86,6 +86,14 @@ def test_lists_give_every_combination(not_run, capsys):
     assert titles == {"ESCFP (conv_attn)"}
 
 
+def test_the_network_of_self_attention_only_is_measured_under_its_own_name(not_run):
+    records = run(compose("model=[esc,esc_attn]", "lq_size=[32,32]"))
+    assert [record.title for record in records] == ["ESC", "ESC (self-attention)"]
+    assert [record.network for record in records] == ["esc", "esc_attn"]
+    assert records[0].attention == records[1].attention == "sdpa"
+    assert records[0].macs_g < records[1].macs_g
+
+
 def test_sizes_cover_the_output():
     assert list(sizes(compose("model=esc"), 3)) == [((240, 427), (720, 1280))]
     assert list(sizes(compose("lq_size=[[8,9],[10,11]]"), 2)) == [

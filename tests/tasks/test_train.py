@@ -201,6 +201,19 @@ def test_every_attention_that_trains_on_a_cpu_does(tmp_path, attention):
     assert network(torch.rand(1, 3, 9, 9)).shape == (1, 3, 18, 18)
 
 
+def test_the_network_of_self_attention_only_trains_resumes_and_says_what_it_is(tmp_path):
+    common = [*FEW_CALLBACKS, "model=esc_attn", "ckpt_path=last"]
+    train(tmp_path, *common, "trainer.max_steps=2")
+    result = train(tmp_path, *common, "final_table=true")
+    assert [row.network for row in result.table] == ["bicubic", "ESC (self-attention)"]
+    network = load_model(result.output_dir / "model.safetensors", attention="eager")
+    assert network.self_attention_only
+    with pytest.raises(InputError, match=r"are not those of this ESC: \d+ missing"):
+        train(tmp_path, *FEW_CALLBACKS, "ckpt_path=last")
+    with pytest.raises(InputError, match="exclude each other"):
+        train(tmp_path / "b", *common, "attention=conv_attn")
+
+
 @pytest.mark.parametrize("loss", ["charbonnier", "fft", "l1_fft"])
 def test_every_loss_trains_and_its_terms_are_logged(tmp_path, loss):
     train(tmp_path, *FEW_CALLBACKS, f"loss={loss}", "trainer.max_steps=2")

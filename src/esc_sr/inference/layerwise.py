@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from esc_sr.inference.tiling import kept_part, spans
 from esc_sr.layers.conv_attn import ConvAttn
+from esc_sr.layers.window_attention import WindowAttention
 from esc_sr.models.esc import ESCBase, ESCBlock
 
 # Feature maps of the whole image that are held at a time.
@@ -28,10 +29,11 @@ def enlarge_layerwise(
 ) -> Iterator[Tensor]:
     """Enlarge an image with three feature maps and the working memory of one tile.
 
-    A dynamic kernel of ConvAttn depends on the whole image, so tiles that pass through the network
-    one by one cannot agree with the untiled result. Here all tiles pass a layer before any tile
-    passes the next, and every layer reads what it sees around a tile from the feature map: the
-    result is the untiled one up to rounding, for any weights and any tile.
+    A dynamic kernel of ConvAttn depends on the whole image, and layer after layer sees further, so
+    tiles that pass through the network one by one cannot agree with the untiled result. Here all
+    tiles pass a layer before any tile passes the next, and every layer reads what it sees around a
+    tile from the feature map: the result is the untiled one up to rounding, for any weights and
+    any tile.
 
     Args:
         network: The network, in eval mode.
@@ -67,11 +69,16 @@ def enlarge_layerwise(
         mixed += 1
         on_progress(mixed / (total + 1))
 
-    def sweep_conv_attn(conv_attn: ConvAttn, source: Tensor, into: Tensor) -> None:
-        mean = source[:, : conv_attn.plk.partial_dim].mean((-2, -1), keepdim=True)
-        kernel = conv_attn.plk.dynamic_kernel(mean)
+    def sweep_mixer(mixer: nn.Module, source: Tensor, into: Tensor) -> None:
+        if isinstance(mixer, WindowAttention):
+            # Tiles are whole windows, and nothing is seen beyond a window.
+            sweep(mixer, source, into, halo=0, add=True)
+            return
+        assert isinstance(mixer, ConvAttn)
+        mean = source[:, : mixer.plk.partial_dim].mean((-2, -1), keepdim=True)
+        kernel = mixer.plk.dynamic_kernel(mean)
         halo = max(network.config["large_kernel_size"] // 2, kernel.shape[-1] // 2)
-        sweep(lambda t: conv_attn(t, shared_kernel, kernel), source, into, halo, add=True)
+        sweep(lambda t: mixer(t, shared_kernel, kernel), source, into, halo, add=True)
 
     # What the network computes in decides the type of its maps, autocast included.
     corner = network.proj(lq[..., :1, :1])
@@ -81,16 +88,12 @@ def enlarge_layerwise(
     for block in network.blocks:
         assert isinstance(block, ESCBlock)
         sweep(block.enter, skip, x, _CONV_HALO)
-        if isinstance(block.attn, ConvAttn):
-            sweep(block.ln_attn, x, y, halo=0)
-            sweep_conv_attn(block.attn, y, x)
-        else:
-            sweep(nn.Sequential(block.ln_attn, block.attn), x, x, halo=0, add=True)
+        sweep(block.ln_attn, x, y, halo=0)
+        sweep_mixer(block.attn, y, x)
         report()
-        for ln, conv_ffn, conv_attn in zip(block.lns, block.convffns, block.pconvs, strict=True):
-            assert isinstance(conv_attn, ConvAttn)
+        for ln, conv_ffn, mixer in zip(block.lns, block.convffns, block.pconvs, strict=True):
             sweep(nn.Sequential(ln, conv_ffn), x, y, _CONV_HALO)
-            sweep_conv_attn(conv_attn, y, x)
+            sweep_mixer(mixer, y, x)
             report()
         sweep(block.leave, x, skip, _CONV_HALO, add=True)
     del x, y

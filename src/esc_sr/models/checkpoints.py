@@ -23,7 +23,7 @@ from torch import Tensor
 from esc_sr.attention import SelfAttention
 from esc_sr.errors import InputError
 from esc_sr.files import replacing
-from esc_sr.models.esc import ESC, NUM_COLORS, ESCBase
+from esc_sr.models.esc import ESC, NUM_COLORS, ESCBase, title_of
 from esc_sr.models.esc_fp import ESCFP
 
 ARCHITECTURES: dict[str, type[ESC] | type[ESCFP]] = {"ESC": ESC, "ESCFP": ESCFP}
@@ -152,17 +152,21 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
 
     Returns:
         The constructor's arguments, `architecture` and `self_attention`. What the weights do not
-        tell is left out: `geometric_ensemble`, the sides of a rectangular window, and
-        `window_size` and `num_heads` of a network without self-attention.
+        tell is left out: `geometric_ensemble`, the sides of a rectangular window, `window_size`
+        and `num_heads` of a network without self-attention, and what `self_attention_only` makes
+        void.
 
     Raises:
         InputError: The weights are those of another architecture.
     """
     names = state_dict.keys()
+    kernel = None
     if "plk_filter" in names:
         architecture, kernel = "ESC", state_dict["plk_filter"]
     elif {"lk_channel", "lk_spatial"} <= names:
         architecture, kernel = "ESCFP", state_dict["lk_spatial"]
+    elif "blocks.0.pconvs.0.to_qkv.weight" in names:
+        architecture = "ESCFP" if "ln_last.weight" in names else "ESC"
     else:
         raise InputError(
             "these are not the weights of an ESC or ESC-FP network: there is no 'plk_filter' and "
@@ -181,14 +185,16 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             "architecture": architecture,
             "scale": math.isqrt(state_dict["to_img.weight"].shape[0] // NUM_COLORS),
             "dim": dim,
-            "partial_dim": kernel.shape[0],
-            "large_kernel_size": kernel.shape[-1],
             "num_blocks": num_blocks,
             "num_conv_attn": num_conv_attn,
             "attn_ffn_ratio": _ratio(state_dict["blocks.0.proj.proj.weight"].shape[0], dim),
             "use_ln": "blocks.0.lns.0.weight" in names,
-            "self_attention": "blocks.0.attn.to_qkv.weight" in names,
+            "self_attention_only": kernel is None,
+            "self_attention": kernel is None or "blocks.0.attn.to_qkv.weight" in names,
         }
+        if kernel is not None:
+            config["partial_dim"] = kernel.shape[0]
+            config["large_kernel_size"] = kernel.shape[-1]
         if num_conv_attn:
             hidden = state_dict["blocks.0.convffns.0.proj.weight"].shape[0]
             config["ffn_ratio"] = _ratio(hidden, dim)
@@ -288,8 +294,8 @@ def load_weights(network: torch.nn.Module, state_dict: Mapping[str, Tensor], sou
             if group
         ]
         raise InputError(
-            f"the weights of {source} are not those of this {type(network).__name__}: "
-            + "; ".join(found)
+            f"the weights of {source} are not those of this "
+            f"{getattr(network, 'title', type(network).__name__)}: " + "; ".join(found)
         )
     network.load_state_dict(dict(state_dict), strict=True)
 
@@ -323,7 +329,7 @@ def change_scale(state_dict: Mapping[str, Tensor], scale: int) -> dict[str, Tens
 
 
 def warm_start(network: ESCBase, path: str | Path) -> None:
-    """Start training from the weights of a network of the same kind at any scale.
+    """Start training from the weights of the same network at any scale.
 
     Args:
         network: The network to be trained, changed in place.
@@ -334,9 +340,10 @@ def warm_start(network: ESCBase, path: str | Path) -> None:
     """
     checkpoint = read_checkpoint(path)
     deduced = _merged_config(checkpoint)
-    if deduced["architecture"] != network.config["architecture"]:
+    found = title_of(deduced)
+    if found != network.title:
         raise InputError(
-            f"{path} holds an {deduced['architecture']}, not an {network.config['architecture']}; "
+            f"{path} holds an {found}, not an {network.title}; "
             "init_from needs weights of the network that is trained"
         )
     load_weights(network, change_scale(checkpoint.state_dict, network.scale), source=str(path))
@@ -346,7 +353,8 @@ def fold_large_kernel(network: ESCBase) -> ESCBase:
     """Average the shared kernel over its flips and rotations once, for deployment.
 
     The output stays the same to rounding, and because averaging is a projection the weights can
-    still be loaded as unfolded ones.
+    still be loaded as unfolded ones. A network of self-attention only has no such kernel and stays
+    as it is.
 
     Args:
         network: The network, changed in place.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -20,14 +21,15 @@ NUM_COLORS = 3
 
 
 class ESCBlock(nn.Module):
-    """One self-attention, then several ConvAttn, each behind a ConvFFN; a 3×3 convolution last.
+    """One self-attention, then several mixers, each behind a ConvFFN; a 3×3 convolution last.
 
     Args:
         dim: Channels.
         attn: What mixes tokens first: a `WindowAttention`, or a `ConvAttn` in the ablation.
         attn_ffn_ratio: Widening of the ConvFFN before `attn`.
-        conv_attns: The ConvAttn modules.
-        ffn_ratio: Widening of the ConvFFN before each of them.
+        mixers: The ConvAttn modules; in the network that these were made to emulate,
+            `WindowAttention` in their place.
+        ffn_ratio: Widening of the ConvFFN before each mixer.
         use_ln: LayerNorm before each of those ConvFFN.
     """
 
@@ -37,7 +39,7 @@ class ESCBlock(nn.Module):
         *,
         attn: WindowAttention | ConvAttn,
         attn_ffn_ratio: float,
-        conv_attns: list[ConvAttn],
+        mixers: list[ConvAttn] | list[WindowAttention],
         ffn_ratio: float,
         use_ln: bool,
     ) -> None:
@@ -46,9 +48,9 @@ class ESCBlock(nn.Module):
         self.proj = ConvFFN(dim, attn_ffn_ratio)
         self.ln_attn = LayerNorm2d(dim)
         self.attn = attn
-        self.lns = nn.ModuleList(LayerNorm2d(dim) if use_ln else nn.Identity() for _ in conv_attns)
-        self.convffns = nn.ModuleList(ConvFFN(dim, ffn_ratio) for _ in conv_attns)
-        self.pconvs = nn.ModuleList(conv_attns)
+        self.lns = nn.ModuleList(LayerNorm2d(dim) if use_ln else nn.Identity() for _ in mixers)
+        self.convffns = nn.ModuleList(ConvFFN(dim, ffn_ratio) for _ in mixers)
+        self.pconvs = nn.ModuleList(mixers)
         self.ln_out = LayerNorm2d(dim)
         self.conv_out = nn.Conv2d(dim, dim, 3, padding=1)
 
@@ -65,8 +67,8 @@ class ESCBlock(nn.Module):
         skip = x
         x = self.enter(x)
         x = x + self.attn(self.ln_attn(x), shared_kernel)
-        for ln, conv_ffn, conv_attn in zip(self.lns, self.convffns, self.pconvs, strict=True):
-            x = x + conv_attn(conv_ffn(ln(x)), shared_kernel)
+        for ln, conv_ffn, mixer in zip(self.lns, self.convffns, self.pconvs, strict=True):
+            x = x + mixer(conv_ffn(ln(x)), shared_kernel)
         return self.leave(x) + skip
 
 
@@ -74,18 +76,21 @@ class ESCBase(nn.Module):
     """What the members of the family share: the blocks, the attention seam, the settings.
 
     Names of parameters are the authors', so that their weights load with `strict=True`: `proj`
-    makes the shallow features, `pconvs` are the ConvAttn modules, `last` ends the deep features,
-    `to_img` is the convolution before the pixel shuffle.
+    makes the shallow features, `pconvs` are the ConvAttn modules or what stands in their place,
+    `last` ends the deep features, `to_img` is the convolution before the pixel shuffle.
 
     Attributes:
         scale: Super-resolution factor.
         window_size: (height, width) of the attention windows, in feature pixels.
         geometric_ensemble: Whether each forward averages the shared kernel over its flips and
-            rotations. False after `models.checkpoints.fold_large_kernel`.
+            rotations. False after `models.checkpoints.fold_large_kernel`, and where there is no
+            such kernel.
         has_self_attention: False if every self-attention is a ConvAttn.
+        self_attention_only: True if every ConvAttn is a self-attention.
         config: The constructor's arguments, the class's name as `architecture` and, in place of
             `attention`, whether there is `self_attention`, all plain values: what a checkpoint
-            records.
+            records. A network of self-attention only leaves out the arguments of the ConvAttn
+            that it does not have.
     """
 
     large_kernel_conv: ClassVar[type[LargeKernelConv] | type[SeparableLargeKernelConv]]
@@ -107,38 +112,38 @@ class ESCBase(nn.Module):
         attn_ffn_ratio: float,
         use_ln: bool,
         geometric_ensemble: bool,
+        self_attention_only: bool,
         attention: SelfAttention | str | None,
     ) -> None:
         super().__init__()
-        check_integers(
-            1,
-            scale=scale,
-            dim=dim,
-            partial_dim=partial_dim,
-            large_kernel_size=large_kernel_size,
-            num_blocks=num_blocks,
-            num_heads=num_heads,
-        )
-        check_integers(0, num_conv_attn=num_conv_attn)
-        if partial_dim > dim:
-            raise InputError(f"model.partial_dim={partial_dim} must not exceed model.dim={dim}")
-        if large_kernel_size % 2 == 0:
-            raise InputError(f"model.large_kernel_size must be odd, got {large_kernel_size}")
+        check_integers(1, scale=scale, dim=dim, num_blocks=num_blocks, num_heads=num_heads)
+        check_integers(1 if self_attention_only else 0, num_conv_attn=num_conv_attn)
+        if not self_attention_only:
+            check_integers(1, partial_dim=partial_dim, large_kernel_size=large_kernel_size)
+            if partial_dim > dim:
+                raise InputError(f"model.partial_dim={partial_dim} must not exceed model.dim={dim}")
+            if large_kernel_size % 2 == 0:
+                raise InputError(f"model.large_kernel_size must be odd, got {large_kernel_size}")
         for name, ratio in (("ffn_ratio", ffn_ratio), ("attn_ffn_ratio", attn_ffn_ratio)):
             if int(dim * ratio) < 1:
                 raise InputError(f"model.{name}={ratio} leaves no hidden channels of dim={dim}")
         if isinstance(attention, str):
             attention = attention_by_name(attention)
+        if self_attention_only and attention is None:
+            raise InputError(
+                "model.self_attention_only=true and attention=conv_attn exclude each other: the "
+                "one makes every ConvAttn a self-attention, the other every self-attention a "
+                "ConvAttn; choose one"
+            )
         self.scale = scale
         self.has_self_attention = attention is not None
+        self.self_attention_only = self_attention_only
         self.window_size = _as_pair(window_size)
-        self.geometric_ensemble = geometric_ensemble
+        self.geometric_ensemble = geometric_ensemble and not self_attention_only
         self.config: dict[str, Any] = {
             "architecture": type(self).__name__,
             "scale": scale,
             "dim": dim,
-            "partial_dim": partial_dim,
-            "large_kernel_size": large_kernel_size,
             "num_blocks": num_blocks,
             "num_conv_attn": num_conv_attn,
             "window_size": list(self.window_size),
@@ -146,27 +151,35 @@ class ESCBase(nn.Module):
             "ffn_ratio": ffn_ratio,
             "attn_ffn_ratio": attn_ffn_ratio,
             "use_ln": use_ln,
-            "geometric_ensemble": geometric_ensemble,
+            "self_attention_only": self_attention_only,
             "self_attention": self.has_self_attention,
         }
+        if not self_attention_only:
+            self.config |= {
+                "partial_dim": partial_dim,
+                "large_kernel_size": large_kernel_size,
+                "geometric_ensemble": geometric_ensemble,
+            }
 
         def conv_attn() -> ConvAttn:
             return ConvAttn(dim, self.large_kernel_conv(partial_dim))
 
-        def token_mixer() -> WindowAttention | ConvAttn:
-            if attention is None:
-                return conv_attn()
+        def window_attention() -> WindowAttention:
+            assert attention is not None
             return WindowAttention(
                 dim, num_heads=num_heads, window_size=self.window_size, attention=attention
             )
 
+        # The one or the other in both places is another network than ESC.
+        make_attn = window_attention if self.has_self_attention else conv_attn
+        make_mixer = window_attention if self_attention_only else conv_attn
         self.proj = nn.Conv2d(NUM_COLORS, dim, 3, padding=1)
         self.blocks = nn.ModuleList(
             ESCBlock(
                 dim,
-                attn=token_mixer(),
+                attn=make_attn(),
                 attn_ffn_ratio=attn_ffn_ratio,
-                conv_attns=[conv_attn() for _ in range(num_conv_attn)],
+                mixers=[make_mixer() for _ in range(num_conv_attn)],
                 ffn_ratio=ffn_ratio,
                 use_ln=use_ln,
             )
@@ -177,16 +190,29 @@ class ESCBase(nn.Module):
 
     @property
     def title(self) -> str:
-        """What tables call it; without self-attention it is another network than its namesake."""
-        return type(self).__name__ + ("" if self.has_self_attention else " (conv_attn)")
+        """What tables call it."""
+        return title_of(self.config)
 
     def large_kernel(self) -> Tensor:
-        """Return the shared large kernel, averaged over its flips and rotations if asked."""
+        """Return the shared large kernel, averaged over its flips and rotations if asked.
+
+        Raises:
+            InputError: There is no ConvAttn, and so no such kernel.
+        """
+        if self.self_attention_only:
+            raise InputError(
+                "this network has no shared large kernel: it was made with "
+                "model.self_attention_only=true, and every ConvAttn is a self-attention"
+            )
         kernel = self.get_parameter(self.large_kernel_name)
         return dihedral_mean(kernel) if self.geometric_ensemble else kernel
 
     def shared_kernel(self) -> tuple[Tensor, ...]:
-        """Return what every ConvAttn of the network convolves with, part by part."""
+        """Return what every ConvAttn of the network convolves with, part by part.
+
+        Returns:
+            The parts; none in a network of self-attention only.
+        """
         raise NotImplementedError
 
     def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
@@ -264,8 +290,12 @@ class ESC(ESCBase):
         attn_ffn_ratio: Widening of the ConvFFN before the self-attention.
         use_ln: LayerNorm in the convolutional part too, as the XL networks have.
         geometric_ensemble: Average the shared kernel over its flips and rotations.
+        self_attention_only: Make every ConvAttn a self-attention of its own. This is the network
+            that ConvAttn was made to emulate; it is another one than ESC, has no shared kernel,
+            and does not look at `partial_dim`, `large_kernel_size` and `geometric_ensemble`.
         attention: Bias and kernel of the self-attention, or its name. None or "conv_attn": every
-            self-attention is a ConvAttn, the paper's ablation; that is another network.
+            self-attention is a ConvAttn, the paper's ablation; that is another network, and not
+            together with `self_attention_only`.
 
     Raises:
         InputError: A value is out of range; the message names it.
@@ -296,6 +326,7 @@ class ESC(ESCBase):
         attn_ffn_ratio: float = 2.0,
         use_ln: bool = False,
         geometric_ensemble: bool = True,
+        self_attention_only: bool = False,
         attention: SelfAttention | str | None = "sdpa",
     ) -> None:
         super().__init__(
@@ -311,23 +342,41 @@ class ESC(ESCBase):
             attn_ffn_ratio=attn_ffn_ratio,
             use_ln=use_ln,
             geometric_ensemble=geometric_ensemble,
+            self_attention_only=self_attention_only,
             attention=attention,
         )
-        # Shared by every ConvAttn of the network.
-        self.plk_filter = nn.Parameter(
-            torch.empty(partial_dim, partial_dim, large_kernel_size, large_kernel_size)
-        )
-        nn.init.orthogonal_(self.plk_filter)
+        if not self_attention_only:
+            # Shared by every ConvAttn of the network.
+            self.plk_filter = nn.Parameter(
+                torch.empty(partial_dim, partial_dim, large_kernel_size, large_kernel_size)
+            )
+            nn.init.orthogonal_(self.plk_filter)
 
     def shared_kernel(self) -> tuple[Tensor, ...]:
         """Return the large kernel, `(partial_dim, partial_dim, K, K)`, alone."""
-        return (self.large_kernel(),)
+        return () if self.self_attention_only else (self.large_kernel(),)
 
     def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
         """Add the long skip, shuffle pixels, add the repeated pixels of the input."""
         deep = self.last(deep) + shallow
         residual = F.pixel_shuffle(self.to_img(deep), self.scale)
         return residual + F.interpolate(lq, scale_factor=self.scale, mode="nearest")
+
+
+def title_of(config: Mapping[str, Any]) -> str:
+    """Return what tables and errors call a network.
+
+    Args:
+        config: As `ESCBase.config`.
+
+    Returns:
+        The architecture, and in parentheses what makes it another network than its namesake.
+    """
+    if config["self_attention_only"]:
+        return f"{config['architecture']} (self-attention)"
+    if not config["self_attention"]:
+        return f"{config['architecture']} (conv_attn)"
+    return config["architecture"]
 
 
 def _as_pair(window_size: int | tuple[int, int] | list[int]) -> tuple[int, int]:

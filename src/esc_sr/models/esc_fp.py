@@ -32,8 +32,12 @@ class ESCFP(ESCBase):
         use_ln: LayerNorm in the convolutional part too.
         geometric_ensemble: Average the depthwise kernel over its flips and rotations; the authors'
             ESC-FP does not.
+        self_attention_only: Make every ConvAttn a self-attention of its own; that is another
+            network, without a shared kernel, and does not look at `partial_dim`,
+            `large_kernel_size` and `geometric_ensemble`.
         attention: Bias and kernel of the self-attention, or its name. None or "conv_attn": every
-            self-attention is a ConvAttn; that is another network.
+            self-attention is a ConvAttn; that is another network, and not together with
+            `self_attention_only`.
 
     Raises:
         InputError: A value is out of range; the message names it.
@@ -57,6 +61,7 @@ class ESCFP(ESCBase):
         attn_ffn_ratio: float = 1.5,
         use_ln: bool = True,
         geometric_ensemble: bool = False,
+        self_attention_only: bool = False,
         attention: SelfAttention | str | None = "sdpa",
     ) -> None:
         super().__init__(
@@ -72,19 +77,21 @@ class ESCFP(ESCBase):
             attn_ffn_ratio=attn_ffn_ratio,
             use_ln=use_ln,
             geometric_ensemble=geometric_ensemble,
+            self_attention_only=self_attention_only,
             attention=attention,
         )
-        self.lk_channel = nn.Parameter(torch.empty(partial_dim, partial_dim, 1, 1))
-        self.lk_spatial = nn.Parameter(
-            torch.empty(partial_dim, 1, large_kernel_size, large_kernel_size)
-        )
-        nn.init.orthogonal_(self.lk_channel)
-        nn.init.orthogonal_(self.lk_spatial)
+        if not self_attention_only:
+            self.lk_channel = nn.Parameter(torch.empty(partial_dim, partial_dim, 1, 1))
+            self.lk_spatial = nn.Parameter(
+                torch.empty(partial_dim, 1, large_kernel_size, large_kernel_size)
+            )
+            nn.init.orthogonal_(self.lk_channel)
+            nn.init.orthogonal_(self.lk_spatial)
         self.ln_last = LayerNorm2d(dim)
 
     def shared_kernel(self) -> tuple[Tensor, ...]:
         """Return the 1×1 part and the depthwise part, `(partial_dim, 1, K, K)`."""
-        return (self.lk_channel, self.large_kernel())
+        return () if self.self_attention_only else (self.lk_channel, self.large_kernel())
 
     def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
         """Add the long skip, shuffle pixels, add the bicubically enlarged input."""
