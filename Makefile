@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow lint types format wheel clean
+.PHONY: help setup quickstart test test-slow notebooks lint types format wheel clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ test: setup ## Run the test suite
 test-slow: setup ## Run the long tests too (compiled kernels and training, two processes)
 	$(BIN)/python -m pytest -m 'not gpu'
 
+notebooks: setup ## Execute the notebooks; ESC_SR_NOTEBOOK_SIZE=small for a quick look
+	@mkdir -p runs/notebooks
+	$(BIN)/jupyter-execute notebooks/*.ipynb --output="../runs/notebooks/{notebook_name}"
+
 lint: setup ## Check style and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,9 +44,10 @@ lint: setup ## Check style and spelling
 types: setup ## Check types
 	$(BIN)/pyright
 
-format: setup ## Format and mend what can be mended
+format: setup ## Format and mend what can be mended; notebooks follow their scripts
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/jupytext --quiet --update --to ipynb notebooks/*.py
 
 wheel: setup ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -39,7 +39,7 @@ class ESCBlock(nn.Module):
         *,
         attn: WindowAttention | ConvAttn,
         attn_ffn_ratio: float,
-        mixers: list[ConvAttn] | list[WindowAttention],
+        mixers: list[ConvAttn | WindowAttention],
         ffn_ratio: float,
         use_ln: bool,
     ) -> None:
