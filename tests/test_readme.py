@@ -58,7 +58,7 @@ def test_there_are_commands_to_check():
     assert len(commands()) >= 10
 
 
-@pytest.mark.parametrize("target", ["setup", "quickstart", "test", "lint", "types"])
+@pytest.mark.parametrize("target", ["setup", "quickstart", "test", "notebooks", "lint", "types"])
 def test_every_make_target_that_is_named_exists(target):
     done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
