@@ -30,7 +30,7 @@
 # %% [markdown]
 # ## Settings
 #
-# At full size the two networks are trained once, in some seven and ten minutes on two CPU cores, and
+# At full size the two networks are trained once, in some seven and ten minutes on two cores, and
 # found again in `runs/` afterwards. With `ESC_SR_NOTEBOOK_SIZE=small` in the environment everything
 # is tiny and over in a minute; such networks have learned nothing, so their pictures mean nothing.
 
