@@ -136,7 +136,7 @@ def test_weights_of_a_peer(not_run, tmp_path):
     records = run(compose(*given, "scale=3"))
     assert [record.network for record in records] == ["a.pth", "b.pth"]
     assert [record.checkpoint for record in records] == list(map(str, paths))
-    with pytest.raises(InputError, match=r"a\.pth are not those of this SwinIRLight"):
+    with pytest.raises(InputError, match=r"a\.pth are not those of this SwinIR-light"):
         run(compose(*given, "scale=4"))
 
 
