@@ -50,6 +50,7 @@ class Evaluation:
         protocols: How it was measured.
         sets: The results by set.
         conditions: What else has changed its results, such as "self-ensemble of 8".
+        weights: Digest of the file of its weights, if there is one.
     """
 
     network: str
@@ -57,6 +58,7 @@ class Evaluation:
     protocols: tuple[Protocol, ...]
     sets: dict[str, SetResult]
     conditions: tuple[str, ...] = ()
+    weights: str | None = None
 
 
 def measure_sets(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -53,6 +54,16 @@ def make_folder(folder: str | Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     return folder
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the first 16 digits of a file's SHA-256: files of one name are told apart by it.
+
+    Args:
+        path: The file; `~` expands.
+    """
+    with Path(path).expanduser().open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 import itertools
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -134,10 +135,19 @@ def test_multiply_adds_of_another_image_have_their_own_panel(measured, record):
 def test_borrowed_quality_is_hollow(mixed):
     published, measured = plots(draw(mixed))
     hollow = [tuple(bubbles.get_facecolor()[0]) for bubbles in measured.collections]
-    assert set(hollow) == {(1, 1, 1, 1)}
+    assert set(hollow) == {(1, 1, 1, 0.4)}  # what lies below is seen
     assert all(
         tuple(bubbles.get_facecolor()[0])[:3] != (1, 1, 1) for bubbles in published.collections
     )
+
+
+def test_labels_are_short_and_carry_the_marks_of_the_table():
+    rows = published_comparison(4, ["esc_fp", "esc"])
+    long = replace(rows[1], network="a_very_long_name_of_a_checkpoint_x4.safetensors")
+    (axes,) = plots(draw([rows[0], long], set_name="Set5", metric="ssim_y"))
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[0] == "ESC-FP‡"
+    assert texts[1] == "a_very_long_….safetensors"
 
 
 def test_the_area_is_proportional_to_the_size():

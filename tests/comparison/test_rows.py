@@ -208,9 +208,9 @@ def test_a_missing_key_is_named_with_its_record(bench_file, record, key):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"latency_ms": "fast"}, "'latency_ms' must be a number or null, got 'fast'"),
-        ({"latency_ms": -1}, "'latency_ms' must be a number or null, got -1"),
-        ({"params_k": float("nan")}, "'params_k' must be a number, got nan"),
+        ({"latency_ms": "fast"}, "'latency_ms' must be a number of at least 0 or null, got 'fast'"),
+        ({"latency_ms": -1}, "'latency_ms' must be a number of at least 0 or null, got -1"),
+        ({"params_k": float("nan")}, "'params_k' must be a number of at least 0, got nan"),
         ({"scale": True}, "'scale' must be a whole number, got True"),
         ({"network": None}, "'network' must be a text, got None"),
         ({"output_size": [720]}, r"'output_size' must be \[height, width\], got \[720\]"),

@@ -10,7 +10,8 @@ from esc_sr.config import compose_config
 from esc_sr.errors import InputError
 from esc_sr.models.peers.swinir import SwinIRLight
 from esc_sr.profiling.fresh import FreshProcess, MeasurementError
-from esc_sr.tasks import bench
+from esc_sr.tasks import bench, evaluate
+from esc_sr.tasks import compare as compare_networks
 from esc_sr.tasks.bench import OUTPUT_SIZES, plan, run, sizes, translated
 from esc_sr.tasks.bench_files import write_records
 
@@ -225,7 +226,7 @@ def test_names_and_files_are_subjects_too(tmp_path, monkeypatch):
         (["model=esc", "lq_size=[8,8,8]"], "lq_size must be"),
         (["model=esc", "output_size=UHD"], "unknown size 'UHD'; choose one of HD, FHD, 4K"),
         (["model=esc", "lq_size=[8,8]", "precision=fp8"], "unknown precision 'fp8'"),
-        (["model=esc", "lq_size=[8,8]", "repeats=0"], "repeats >= 1"),
+        (["model=esc", "lq_size=[8,8]", "repeats=0"], "repeats must be an integer of at least 1"),
         (["model=esc", "lq_size=[8,8]", "batch_size=0"], "batch_size must be"),
         (["model=esc", "device=tpu7"], "device=tpu7 is not available"),
         (["checkpoint=nowhere.pth"], "checkpoint not found"),
@@ -278,3 +279,68 @@ def test_the_table_fits_eighty_columns(not_run, capsys, monkeypatch):
     assert max(map(len, lines)) <= 80
     assert "swinir_light" in "".join(lines)
     assert not any("…" in line for line in lines)
+
+
+def test_subjects_keep_their_names(not_run):
+    jobs = [bench._only_job(["lq_size=[8,8]", *QUICK], name) for name in ("esc_lt", "swinir_light")]
+    assert [job.record.network for job in jobs] == ["esc_lt", "swinir_light"]
+
+
+def test_both_subjects_run_alike():
+    common = ["model=bicubic", "lq_size=[8,8]"]
+    with pytest.raises(InputError, match="give warmup and repeats before --compare"):
+        bench.compare(compose(*common), common, ["repeats=2", "repeats=3"])
+
+
+def test_an_error_may_hold_anything(tmp_path, monkeypatch, capsys):
+    def time(self, **_):
+        raise MeasurementError("out of memory", "[enforce fail at alloc.cpp] in [/usr/lib/x] now")
+
+    monkeypatch.setattr(FreshProcess, "time", time)
+    monkeypatch.setenv("COLUMNS", "80")
+    sizes_of = "lq_size=[[8,8],[9,9]]"
+    run(compose("model=[esc,esc_lt]", "attention=[eager,sdpa]", sizes_of, f"output_dir={tmp_path}"))
+    out = capsys.readouterr().out
+    assert "[enforce fail at alloc.cpp] in [/usr/lib/x] now" in " ".join(out.split())
+    assert "esc_lt" in out
+    assert len(read_measurements(tmp_path / "bench.json")) == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("repeats=1.5", "repeats must be an integer"),
+        ("repeats=x", "repeats must be an integer"),
+        ("warmup=true", "warmup must be an integer"),
+        ("compile=maybe", "compile is true or false, got maybe"),
+        ("precision=[]", r"precision=\[\] is an empty list"),
+        ("scale=[]", r"scale=\[\] is an empty list"),
+        ("lq_size=[true,8]", r"a size is \[height,width\]"),
+        ("lq_size=[]", r"lq_size=\[\] is an empty list"),
+    ],
+)
+def test_values_of_another_kind_are_one_line(override, message):
+    with pytest.raises(InputError, match=message):
+        plan(compose_config("bench", ["model=bicubic", override]))
+
+
+def test_quality_of_other_weights_of_the_same_name_is_not_taken(tmp_path, not_run):
+    """Every training run writes a model.safetensors."""
+    paths = []
+    for name, changes in (("a", {}), ("b", {"num_conv_attn": 2})):
+        network = create_model("esc", scale=2, **{**TINY, **changes})
+        paths.append(save_model(network, tmp_path / name / "model.safetensors"))
+    evaluate.run(
+        compose_config(
+            "evaluate",
+            [f"checkpoint={paths[0]}", "sets=[sample]", f"output_dir={tmp_path / 'a'}"],
+        )
+    )
+    rows = {}
+    for path in paths:
+        run(compose(f"checkpoint={path}", "lq_size=[8,8]", f"output_dir={path.parent}"))
+        files = [f"bench={path.parent / 'bench.json'}", f"results={tmp_path / 'a/results.json'}"]
+        overrides = [*files, "scale=2", "published=none"]
+        found = compare_networks.run(compose_config("compare", overrides))
+        rows[path.parent.name] = [bool(row.sets) for row in found]
+    assert rows == {"a": [True], "b": [False, True]}

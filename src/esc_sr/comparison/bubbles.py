@@ -47,6 +47,7 @@ _KINDS = {
 _LEFT, _RIGHT, _AXES_HEIGHT, _LINE, _TICKS = 39.0, 6.0, 165.0, 9.0, 21.0
 _SIDE_BY_SIDE = 5.5 * POINTS_PER_INCH
 _LARGEST, _UNSIZED = 26.0, 5.0
+_LONGEST_LABEL = 25  # letters; of longer names the middle is left out
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _draw(
         scale_axis(axes, "y", y_values, frame[1], _LARGEST / 2 + 3)
         shared = len({row.origin for row in part}) > 1
         _draw_bubbles(axes, points, shared)
-        _draw_labels(axes, points, frame)
+        _draw_labels(axes, points, frame, f"{set_name}/{metric}")
         references = _references(part, size)
         draw_legend(figure, references, left, bottom, panel_width, _LARGEST + 4)
     for i, entries in enumerate(reversed(keys)):
@@ -261,7 +262,7 @@ def _marker(row: ComparisonRow, *, square: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"marker": "s" if square else "o"}
     if row.borrowed:
         return options | {
-            "facecolors": "white",
+            "facecolors": "#ffffff66",  # what lies below is seen
             "edgecolors": _KINDS[row.kind][1],
             "linewidths": 1.0,
         }
@@ -273,12 +274,23 @@ def _fill(kind: str) -> str:
     return _KINDS[kind][1] + ("" if kind == "esc" else "c0")
 
 
-def _draw_labels(axes: Axes, points: Sequence[_Point], frame: tuple[float, float]) -> None:
+def _label(row: ComparisonRow, doubtful: str) -> str:
+    """Name a bubble, with the marks that its numbers have in the table."""
+    name = row.network
+    if len(name) > _LONGEST_LABEL:
+        half = (_LONGEST_LABEL - 1) // 2
+        name = f"{name[:half]}…{name[-half:]}"
+    return name + ("†" if row.borrowed else "") + ("‡" if doubtful in row.doubtful else "")
+
+
+def _draw_labels(
+    axes: Axes, points: Sequence[_Point], frame: tuple[float, float], doubtful: str
+) -> None:
     texts = [
         axes.text(
             0,
             0,
-            point.row.network + ("†" if point.row.borrowed else ""),
+            _label(point.row, doubtful),
             transform=axes.transAxes,
             ha="left",
             va="bottom",

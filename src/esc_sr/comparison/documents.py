@@ -223,7 +223,9 @@ def _latex_number(number: Number) -> str:
 
 
 def _latex_line(cells: Sequence[str]) -> str:
-    return f"{' & '.join(cells)} \\\\"
+    # Behind the end of the line before, a bracket or a star would be taken for its option.
+    guard = "{}" if cells[0].startswith(("[", "*")) else ""
+    return f"{guard}{' & '.join(cells)} \\\\"
 
 
 def _escape(text: str) -> str:

@@ -47,6 +47,7 @@ class _Result:
     network: str
     sets: Sets
     protocols: tuple[str, ...]
+    weights: str | None = None
 
 
 def measured_comparison(
@@ -143,10 +144,16 @@ def _results(qualities: Iterable[MeasuredQuality]) -> list[_Result]:
     """Put the sets of each network together; two files may add to each other, not disagree."""
     sets: dict[str, dict[str, dict[str, float]]] = {}
     protocols: dict[str, dict[str, None]] = {}
+    weights: dict[str, str | None] = {}
     for one in qualities:
         # The costs of a plain forward pass are not those of a self-ensemble: a row of its own.
         told = ", ".join(one.conditions)
         network = f"{one.network} ({told})" if told else one.network
+        if weights.setdefault(network, one.weights) != one.weights:
+            raise InputError(
+                f"{one.path}: {network} are other weights here than in another file of that name; "
+                "give one of them"
+            )
         set_name = _canonical(one.set_name)
         means = sets.setdefault(network, {}).setdefault(set_name, {})
         for metric, value in one.values.items():
@@ -156,7 +163,9 @@ def _results(qualities: Iterable[MeasuredQuality]) -> list[_Result]:
                     f"{means[metric]} in another file; give one of them"
                 )
         protocols.setdefault(network, {}).update(dict.fromkeys(one.protocols))
-    return [_Result(name, found, tuple(protocols[name])) for name, found in sets.items()]
+    return [
+        _Result(name, found, tuple(protocols[name]), weights[name]) for name, found in sets.items()
+    ]
 
 
 def _canonical(set_name: str) -> str:
@@ -166,6 +175,8 @@ def _canonical(set_name: str) -> str:
 
 def _owner(cost: BenchRecord, results: Sequence[_Result]) -> _Result | None:
     """Find the quality of the network whose costs these are."""
+    # Many files are called model.safetensors.
+    results = [one for one in results if not _are_others(one.weights, cost.weights)]
     for result in results:
         if cost.checkpoint is not None and PurePath(result.network) == PurePath(cost.checkpoint):
             return result
@@ -181,6 +192,10 @@ def _owner(cost: BenchRecord, results: Sequence[_Result]) -> _Result | None:
         names = " and ".join(result.network for result in found)
         raise InputError(f"results: {names} both belong to {name}; give one of them")
     return found[0] if found else None
+
+
+def _are_others(weights: str | None, others: str | None) -> bool:
+    return weights is not None and others is not None and weights != others
 
 
 def _check_distinct_weights(costs: Sequence[BenchRecord], owners: Sequence[_Result | None]) -> None:

@@ -13,7 +13,7 @@ from esc_sr.errors import InputError
 from esc_sr.profiling.records import BenchRecord
 
 # Beside the means, what a set of results.json holds.
-_NO_METRIC = {"images", "seconds", "network", "scale", "protocol", "conditions"}
+_NO_METRIC = {"images", "seconds", "network", "scale", "protocol", "conditions", "weights"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class MeasuredQuality:
         values: Means by metric.
         protocols: How they were measured.
         conditions: What else has changed the network's results, such as a self-ensemble.
+        weights: Digest of the file of weights, if that is known.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class MeasuredQuality:
     values: Mapping[str, float]
     protocols: tuple[str, ...]
     conditions: tuple[str, ...] = ()
+    weights: str | None = None
 
 
 def _is_text(value: Any) -> bool:
@@ -47,9 +49,13 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_amount(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0
+    return is_number and math.isfinite(value)
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_number(value) and value >= 0
 
 
 def _is_size(value: Any) -> bool:
@@ -60,7 +66,7 @@ def _is_size(value: Any) -> bool:
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a text", _is_text),
     "count": ("a whole number", _is_count),
-    "amount": ("a number", _is_amount),
+    "amount": ("a number of at least 0", _is_amount),
     "size": ("[height, width]", _is_size),
     "flag": ("true or false", lambda value: isinstance(value, bool)),
     "versions": ("an object of versions", lambda value: isinstance(value, dict)),
@@ -110,6 +116,8 @@ def read_measurements(path: Path) -> list[BenchRecord]:
     content = _read_json(path, "bench")
     if not isinstance(content, list):
         raise InputError(f"{path}: a list of records is expected, as `esc-sr bench` writes it")
+    if not content:
+        raise InputError(f"{path} holds no record: nothing was measured")
     return [_measurement(f"{path}: record {i}", record) for i, record in enumerate(content, 1)]
 
 
@@ -187,7 +195,8 @@ def _measurement(where: str, record: Any) -> BenchRecord:
             or_null = " or null" if kind[0] == "?" else ""
             raise InputError(f"{where}: '{key}' must be {told}{or_null}, got {value!r}")
         fields[key] = tuple(value) if isinstance(value, list) else value
-    return BenchRecord(**fields)
+    weights = record.get("weights")  # not known of older files
+    return BenchRecord(**fields, weights=weights if isinstance(weights, str) else None)
 
 
 def _sets(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -215,13 +224,21 @@ def _quality(path: Path, where: str, set_name: str, entry: Mapping[str, Any]) ->
     for key, value in entry.items():
         if key in _NO_METRIC:
             continue
-        if value != "inf" and not _is_amount(value):  # JSON has no infinity
+        if value != "inf" and not _is_number(value):  # JSON has no infinity
             raise InputError(f"{path}: {where}: '{key}' must be a number or 'inf', got {value!r}")
         values[key] = float(value)
     texts = {key: entry.get(key, []) for key in ("protocol", "conditions")}
     for key, told in texts.items():
         if not isinstance(told, list) or not all(map(_is_text, told)):
             raise InputError(f"{path}: {where}: '{key}' must be a list of texts, got {told!r}")
+    if not isinstance(entry.get("weights"), str | None):
+        raise InputError(f"{path}: {where}: 'weights' must be a text, got {entry['weights']!r}")
     return MeasuredQuality(
-        path, entry["network"], entry["scale"], set_name, values, *map(tuple, texts.values())
+        path,
+        entry["network"],
+        entry["scale"],
+        set_name,
+        values,
+        *map(tuple, texts.values()),
+        weights=entry.get("weights"),
     )

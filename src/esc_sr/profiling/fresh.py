@@ -8,7 +8,9 @@ networks that are compared, and dies alone where the memory does not suffice.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -187,7 +189,9 @@ class FreshProcess:
         self._process.join()
         status = self._process.exitcode or 0
         if status == -signal.SIGKILL:
-            return MeasurementError("out of memory", "the system killed the process")
+            return MeasurementError(
+                "out of memory", "the system killed the process, as it does without memory"
+            )
         if status < 0:
             return MeasurementError("failed", f"the process got {signal.Signals(-status).name}")
         return MeasurementError("failed", f"the process ended with status {status}")
@@ -235,6 +239,7 @@ def time_in_turn(
 def _serve(connection: Connection, build: Callable[[], nn.Module], setting: Setting) -> None:
     """Be the other process: build the network, then do what is asked until nobody asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks decides when to end
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _serve_requests(connection, build, setting)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -248,6 +253,14 @@ def _serve(connection: Connection, build: Callable[[], nn.Module], setting: Sett
         else:
             traceback.print_exc()
             connection.send(MeasurementError("failed", f"{type(error).__name__}: {reason}"))
+
+
+def _end_with_parent() -> None:
+    """End when the process that asked has ended, however: a signal leaves it no time to say so."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _serve_requests(

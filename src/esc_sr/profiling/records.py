@@ -16,6 +16,8 @@ class BenchRecord:
     """What tables call it."""
     checkpoint: str | None
     """Path of the weights; None: fresh ones, which change no cost."""
+    weights: str | None = None
+    """Digest of that file, by which quality is known to be of the same weights."""
     attention: str | None
     """Kernel of the self-attention, "conv_attn", or None where there is none to choose."""
     scale: int

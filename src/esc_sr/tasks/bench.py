@@ -20,12 +20,12 @@ from rich.progress import Progress
 
 from esc_sr.comparison.reading import read_measurements
 from esc_sr.config import compose_config, hydra_main
-from esc_sr.errors import InputError
-from esc_sr.files import make_folder
+from esc_sr.errors import InputError, check_flags, check_integers
+from esc_sr.files import file_digest, make_folder
 from esc_sr.inference.device import pick_device
 from esc_sr.profiling.conditions import device_name, versions
 from esc_sr.profiling.fresh import FreshProcess, MeasurementError, Setting, time_in_turn
-from esc_sr.profiling.latency import check_repetitions, spread_of
+from esc_sr.profiling.latency import spread_of
 from esc_sr.profiling.lq_size import check_lq_size
 from esc_sr.profiling.macs import count_activations, count_macs, count_parameters
 from esc_sr.profiling.memory import Memory
@@ -33,6 +33,7 @@ from esc_sr.profiling.records import BenchRecord
 from esc_sr.tasks.bench_files import write_ratio, write_records
 from esc_sr.tasks.bench_tables import Ratio, bench_table, ratio_line
 from esc_sr.tasks.candidates import Candidate, candidates
+from esc_sr.tasks.tables import print_whole
 
 # (height, width)
 OUTPUT_SIZES = {"HD": (720, 1280), "FHD": (1080, 1920), "4K": (2160, 3840)}
@@ -73,7 +74,7 @@ def run(cfg: DictConfig) -> list[BenchRecord]:
             progress.update(task, description=describe(job))
             records.append(measure(job))
             progress.advance(task)
-    console.print(bench_table(records))
+    print_whole(console, bench_table(records))
     if cfg.output_dir is not None:
         write_records(_with_earlier(cfg, records), Path(cfg.output_dir))
     _raise_if_nothing(records)
@@ -95,6 +96,9 @@ def compare(cfg: DictConfig, common: Sequence[str], subjects: Sequence[str]) -> 
         InputError: As `run`; or a subject means several networks, or one cannot be measured.
     """
     jobs = [_only_job(common, subject) for subject in subjects]
+    repetitions = {(job.record.warmup, job.record.repeats) for job in jobs}
+    if len(repetitions) > 1:
+        raise InputError("--compare runs both alike: give warmup and repeats before --compare")
     _make_folder(cfg)
     console = Console()
     rounds = jobs[0].record.repeats
@@ -130,7 +134,7 @@ def compare(cfg: DictConfig, common: Sequence[str], subjects: Sequence[str]) -> 
         memory=b.peak_memory_mib / a.peak_memory_mib if a.peak_memory_mib else None,
         rounds=rounds,
     )
-    console.print(bench_table(records, labels="AB"))
+    print_whole(console, bench_table(records, labels="AB"))
     console.print(ratio_line(ratio), soft_wrap=True, highlight=False)
     if cfg.output_dir is not None:
         write_records(records, Path(cfg.output_dir))
@@ -138,14 +142,28 @@ def compare(cfg: DictConfig, common: Sequence[str], subjects: Sequence[str]) -> 
     return ratio
 
 
-def plan(cfg: DictConfig) -> list[Job]:
-    """Return every combination that a configuration means, made and counted but not yet run."""
+def plan(cfg: DictConfig, *, chosen_model: str | None = None) -> list[Job]:
+    """Return every combination that a configuration means, made and counted but not yet run.
+
+    Args:
+        cfg: The composed configuration.
+        chosen_model: As for `candidates`.
+
+    Raises:
+        InputError: Something in the configuration or a checkpoint is wrong.
+    """
     device = pick_device(cfg.device)
     warmup, repeats = _REPETITIONS["cpu" if device.type == "cpu" else "gpu"]
     warmup = warmup if cfg.warmup is None else cfg.warmup
     repeats = repeats if cfg.repeats is None else cfg.repeats
-    check_repetitions(warmup, repeats)
-    found = candidates(cfg)
+    check_integers(0, warmup=warmup)
+    check_integers(1, repeats=repeats, batch_size=cfg.batch_size)
+    for key in ("precision", "compile", "lq_size", "output_size"):
+        if OmegaConf.is_list(cfg[key]) and not cfg[key]:
+            raise InputError(f"{key}=[] is an empty list: name one, or leave it")
+    for compiled in _listed(cfg.compile):
+        check_flags(compile=compiled)
+    found = candidates(cfg, chosen_model=chosen_model)
     options = list(product(_listed(cfg.precision), _listed(cfg.compile)))
     jobs = []
     for candidate in found:
@@ -164,6 +182,7 @@ def plan(cfg: DictConfig) -> list[Job]:
                     network=candidate.name,
                     title=candidate.title,
                     checkpoint=candidate.checkpoint,
+                    weights=candidate.checkpoint and file_digest(candidate.checkpoint),
                     attention=candidate.attention,
                     scale=candidate.scale,
                     lq_size=lq_size,
@@ -234,7 +253,7 @@ def _size(wanted: Any) -> tuple[int, int]:
                 "[height,width]"
             )
         return OUTPUT_SIZES[wanted.upper()]
-    if not isinstance(wanted, list) or not all(isinstance(side, int) for side in wanted):
+    if not isinstance(wanted, list) or not all(type(side) is int for side in wanted):
         raise InputError(f"a size is [height,width] in pixels, got {wanted}")
     return check_lq_size(wanted)
 
@@ -242,7 +261,7 @@ def _size(wanted: Any) -> tuple[int, int]:
 def _listed_sizes(value: Any) -> list[Any]:
     """Take a size, or a list of sizes, as a list."""
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-    if isinstance(plain, list) and plain and all(isinstance(side, int) for side in plain):
+    if isinstance(plain, list) and not any(isinstance(side, list | str) for side in plain):
         return [plain]
     return plain if isinstance(plain, list) and plain else [plain]
 
@@ -258,8 +277,8 @@ def _counts(candidate: Candidate, lq_size: tuple[int, int]) -> tuple[int | None,
             count_macs(candidate.network, lq_size),
             count_activations(candidate.network, lq_size),
         )
-    except (RuntimeError, NotImplementedError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
+    except Exception as error:  # whatever a network of others raises
+        reason = str(error).partition("\n")[0] or type(error).__name__
         sys.stderr.write(f"esc-sr: no multiply-adds of {candidate.name}: {reason}\n")
         return None, None
 
@@ -282,8 +301,9 @@ def _measured(
 
 
 def _only_job(common: Sequence[str], subject: str) -> Job:
-    cfg = compose_config("bench", [*translated([*common, *_overrides(subject)])])
-    jobs = plan(cfg)
+    overrides = translated([*common, *_overrides(subject)])
+    models = [word.removeprefix("model=") for word in overrides if word.startswith("model=")]
+    jobs = plan(compose_config("bench", overrides), chosen_model=models[-1] if models else None)
     if len(jobs) != 1:
         raise InputError(
             f"--compare relates single measurements; '{subject}' means {len(jobs)} of them"
@@ -316,7 +336,9 @@ def _with_earlier(cfg: DictConfig, records: list[BenchRecord]) -> list[BenchReco
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN or hydra.job.num == 0:
         return records
-    return [*read_measurements(Path(cfg.output_dir) / "bench.json"), *records]
+    path = Path(cfg.output_dir) / "bench.json"
+    # Each job may have a folder of its own.
+    return [*read_measurements(path), *records] if path.is_file() else records
 
 
 def _raise_if_nothing(records: Sequence[BenchRecord]) -> None:

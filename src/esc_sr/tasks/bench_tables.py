@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from esc_sr.profiling.latency import Spread
 from esc_sr.profiling.records import BenchRecord
@@ -14,6 +15,7 @@ _SETTING = ("network", "attention", "scale", "LQ", "precision")
 _COSTS = ("latency (ms)", "p10–p90", "memory (MiB)", "MACs (G)", "params (K)")
 _HEADINGS = (*_SETTING, *_COSTS)
 _LEFT = ("network", "attention", "precision")
+_NETWORK_WIDTH = 14  # longer names take several lines
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,15 @@ def bench_table(records: Sequence[BenchRecord], *, labels: Sequence[str] | None 
     if labels is None and "network" in shared:
         shared.remove("network")
     table = Table(
-        title=", ".join(_told(name, rows[0][name]) for name in shared if rows[0][name] != "–"),
+        title=Text(
+            ", ".join(_told(name, rows[0][name]) for name in shared if rows[0][name] != "–")
+        ),
         title_justify="left",
-        caption="\n".join(conditions(records)),
+        caption=Text("\n".join(conditions(records))),
         caption_justify="left",
     )
     shown = [name for name in _HEADINGS if name not in shared]
+    longest = max(len(row["network"]) for row in rows)
     if labels is not None:
         table.add_column("")
     for name in shown:
@@ -59,10 +64,12 @@ def bench_table(records: Sequence[BenchRecord], *, labels: Sequence[str] | None 
             name.replace(" (", "\n("),
             justify="left" if name in _LEFT else "right",
             overflow="fold",
-            no_wrap=name != "network",
+            no_wrap=name not in ("network", "latency (ms)"),
+            min_width=min(_NETWORK_WIDTH, longest) if name == "network" else None,
         )
     for i, row in enumerate(rows):
-        table.add_row(*([] if labels is None else [labels[i]]), *(row[name] for name in shown))
+        label = [] if labels is None else [labels[i]]
+        table.add_row(*map(Text, [*label, *(row[name] for name in shown)]))
     return table
 
 

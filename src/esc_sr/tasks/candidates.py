@@ -61,13 +61,14 @@ class Candidate:
         return "conv_attn" if isinstance(self.network, ESCBase) else None
 
 
-def candidates(cfg: DictConfig) -> list[Candidate]:
+def candidates(cfg: DictConfig, *, chosen_model: str | None = None) -> list[Candidate]:
     """Make every network that a configuration means.
 
     Args:
         cfg: With `model`, `models`, `attentions`, `checkpoint` and `scale` as in
             `conf/bench.yaml`. A checkpoint alone is one of ESC; with a model it holds the weights
             of that.
+        chosen_model: The file of `conf/model` that `cfg.model` is from; None: as Hydra knows it.
 
     Returns:
         One for each network, attention and scale; what has no attention to choose comes once.
@@ -80,6 +81,9 @@ def candidates(cfg: DictConfig) -> list[Candidate]:
     given = [cfg.checkpoint is not None or of_model, cfg.models is not None]
     if sum(given) != 1:
         raise InputError("give one thing to measure: model=esc, model=[esc,rdn] or checkpoint=PATH")
+    for key in ("models", "attentions", "checkpoint", "scale"):
+        if OmegaConf.is_list(cfg[key]) and not cfg[key]:
+            raise InputError(f"{key.removesuffix('s')}=[] is an empty list: name one, or leave it")
     asked = list(cfg.scale) if OmegaConf.is_list(cfg.scale) else [cfg.scale]
     scales = [scale for scale in asked if scale is not None]
     if cfg.checkpoint is not None and not of_model:
@@ -87,7 +91,7 @@ def candidates(cfg: DictConfig) -> list[Candidate]:
     # What is loaded from a file has a scale of its own.
     scales = scales or [None if chosen.get("path") else _DEFAULT_SCALE]
     if cfg.models is None:
-        name = model_name(chosen)
+        name = model_name(chosen, chosen_model)
         if cfg.attentions is None:
             check_attention(chosen)
         weights = {name: None} if cfg.checkpoint is None else checkpoint_names(cfg.checkpoint)

@@ -23,11 +23,16 @@ from esc_sr.data.pairs import PairedImages
 from esc_sr.data.sample import sample_dir
 from esc_sr.errors import InputError, check_flags, check_integers
 from esc_sr.evaluation import Evaluation, SetResult, evaluate_network, measure_sets
-from esc_sr.files import make_folder
+from esc_sr.files import file_digest, make_folder
 from esc_sr.inference.device import memory_budget, pick_device
 from esc_sr.inference.planning import Plan, plan_tiles
 from esc_sr.models.esc import ESCBase
-from esc_sr.tasks.networks import at_scale, open_networks, positional_checkpoints
+from esc_sr.tasks.networks import (
+    at_scale,
+    checkpoint_names,
+    open_networks,
+    positional_checkpoints,
+)
 from esc_sr.tasks.results import write_results
 from esc_sr.tasks.tables import print_quality
 
@@ -52,6 +57,10 @@ def run(cfg: DictConfig) -> list[Evaluation]:
         make_folder(cfg.output_dir)
     networks = open_networks(cfg)
     opened = {scale: open_sets(at_scale(cfg, scale)) for _, scale, _ in networks}
+    digests = {}
+    if cfg.checkpoint is not None:
+        named = checkpoint_names(cfg.checkpoint).items()
+        digests = {name: file_digest(path) for name, path in named}
     console = Console()
     evaluations = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -74,6 +83,7 @@ def run(cfg: DictConfig) -> list[Evaluation]:
                     protocols,
                     measure(at_scale(cfg, scale), network, opened[scale], on_image),
                     conditions=() if network is None else conditions(cfg),
+                    weights=digests.get(name),
                 )
             )
     for sets in opened.values():

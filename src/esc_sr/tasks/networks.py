@@ -153,20 +153,23 @@ def names_a_network(model: DictConfig) -> bool:
     return "_target_" in model
 
 
-def model_name(model: DictConfig) -> str:
+def model_name(model: DictConfig, chosen: str | None = None) -> str:
     """Name the network that a command was given.
 
     Args:
         model: The network's node, with its `_target_`.
+        chosen: The file of `conf/model`, if it is known; None: as Hydra knows it.
 
     Returns:
-        The name of its checkpoint's file, if it has a `path`; else its name in `conf/model`; else
-        that of its class.
+        The name of its checkpoint's file, if it has a `path`; else its name in `conf/model`; else,
+        and for `model=custom`, that of its class.
     """
     if model.get("path") is not None:
         return Path(model.path).name
-    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    return str(choices.get("model") or model._target_.rpartition(".")[2].lower())
+    if chosen is None and HydraConfig.initialized():
+        chosen = HydraConfig.get().runtime.choices.get("model")
+    name = model._target_.rpartition(".")[2]
+    return name if chosen == "custom" else chosen or name.lower()
 
 
 def at_scale(cfg: DictConfig, scale: int) -> DictConfig:

@@ -49,6 +49,7 @@ def _means(run: Evaluation) -> dict[str, dict[str, Any]]:
             "scale": run.scale,
             "protocol": [str(protocol) for protocol in run.protocols],
             "conditions": list(run.conditions),
+            "weights": run.weights,
         }
         for name, result in run.sets.items()
     }

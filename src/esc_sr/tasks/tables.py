@@ -30,10 +30,20 @@ def print_quality(console: Console, evaluations: Sequence[Evaluation]) -> None:
         return
     for group in _by_protocol(evaluations, names):
         part = _quality_table(evaluations, group)
-        needed = console.measure(part, options=unbounded)
-        if needed.minimum > console.width:
-            part.width = needed.maximum  # the terminal breaks the lines, but no cell is left out
-        console.print(part, crop=False)
+        print_whole(console, part)
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table so that no cell is cut off: where it is too wide the terminal breaks lines.
+
+    Args:
+        console: Where to.
+        table: Columns that must not be broken have `no_wrap`.
+    """
+    needed = console.measure(table, options=console.options.update(width=_UNBOUNDED))
+    if needed.minimum > console.width:
+        table.width = needed.maximum
+    console.print(table, crop=False)
 
 
 def _quality_table(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Table:
