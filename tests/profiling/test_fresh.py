@@ -1,8 +1,11 @@
 import os
 import signal
+import subprocess
 import sys
+import time
 from functools import partial
 
+import psutil
 import pytest
 
 from esc_sr import create_model
@@ -90,6 +93,32 @@ def test_nothing_is_left_running():
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_nothing_outlives_a_parent_that_was_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, signal\n"
+        "from functools import partial\n"
+        "from esc_sr.models.bicubic import Bicubic\n"
+        "from esc_sr.profiling.fresh import FreshProcess, Setting\n"
+        "if __name__ == '__main__':\n"
+        "    with FreshProcess(partial(Bicubic, scale=2), Setting(lq_size=(8, 8))) as process:\n"
+        "        process._connection.send(('time', 0, 10**9))\n"
+        "        print(process._process.pid, flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    child = int(done.stdout)
+    for _ in range(300):
+        try:
+            if psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+                return  # ended, and nobody has asked for its status
+        except psutil.NoSuchProcess:
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the child went on without its parent")
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,13 @@ def test_a_multirun_adds_to_one_file(tmp_path, monkeypatch):
     assert len(read_measurements(tmp_path / "out/bench.json")) == 2
 
 
+def test_jobs_of_a_multirun_may_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["-m", "model=bicubic", "lq_size=[8,8]", "scale=2", *QUICK]
+    bench.main([*command, "output_dir=a,b"])
+    assert [len(read_measurements(tmp_path / name / "bench.json")) for name in "ab"] == [1, 1]
+
+
 def test_a_comparison_runs_both_in_turn(tmp_path, monkeypatch, capsys):
     order = []
     original = FreshProcess.time
