@@ -127,3 +127,11 @@ def test_a_frozen_network_is_as_it_was_afterwards():
     with pytest.raises(ZeroDivisionError):
         fail()
     assert state() == before
+
+
+def test_values_that_are_not_finite_are_told_by_layer():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 3, 1))
+    nn.init.constant_(network[1].weight, torch.nan)
+    assert capture(network, ["0"], torch.zeros(1, 3, 4, 4)).keys() == {"0"}
+    with pytest.raises(InputError, match="layer '1' gives values that are not finite"):
+        capture(network, ["0", "1"], torch.zeros(1, 3, 4, 4))

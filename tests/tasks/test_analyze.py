@@ -170,7 +170,7 @@ def test_erf(tmp_path, checkpoints):
 def test_kernels(tmp_path, checkpoints):
     out = tmp_path / "out"
     run("kind=kernels", *checkpoints, "formats=[svg]", f"output_dir={out}")
-    pictures = {f"kernels_{name}.safetensors.svg" for name in "ab"}
+    pictures = {f"kernels_{i}_{name}.safetensors.svg" for i, name in enumerate("ab")}
     assert files(out) == {"kernels.json", "kernels.npz", *pictures}
     found = numbers_of(out, "kernels")["kernels"]
     assert [one["shared_kernel"] for one in found] == [[4, 4, 5, 5]] * 2
@@ -264,7 +264,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         (["kind=lam", "window=[1,2]", *MODEL], r"window must be \[top,left,side\]"),
         (["kind=lam", "window=[10,10,8]", *MODEL], r"window=\[10,10,8\] .* 16×16"),
         (["kind=lam", "steps=0", *MODEL], "steps must be an integer of at least 1"),
-        (["kind=lam", "sigma=0", *MODEL], "sigma must be a number above 0, got 0"),
+        (["kind=lam", "sigma=inf", *MODEL], "sigma must be a number above 0 and at most crop"),
+        (["kind=erf", "images=3", *MODEL], "images must be a folder, got 3"),
+        (["kind=lam", "sigma=0", *MODEL], "sigma must be a number above 0 and at most crop, got 0"),
         (["kind=lam", "layers=[proj]", *MODEL], "is for kind=similarity or spectrum, not for kin"),
         (["window=[1,2,3]", *MODEL], "is for kind=lam, not for kind=similarity: leave it out"),
         (["measure=attention", "estimator=plain", *MODEL], "estimator=plain is for measure=cka"),

@@ -213,10 +213,12 @@ def gini(values: Tensor) -> float:
         values: Any shape, at least 0.
 
     Raises:
-        InputError: All are zero.
+        InputError: All are zero, or one is not finite.
     """
     ordered = values.double().flatten().sort().values
     total = float(ordered.sum())
+    if math.isnan(total):
+        raise InputError("the network's gradient is not finite: its weights are broken")
     if not total > 0:
         raise InputError(
             "nothing in the window depends on the input: it holds no edge; choose another window"

@@ -120,7 +120,8 @@ def capture(
         Tensors by layer, in order of execution; see `captured`.
 
     Raises:
-        InputError: None of the layers is called with, or returns, a tensor; or there are none.
+        InputError: None of the layers is called with, or returns, a tensor; or there are none; or
+            what they give is not finite.
     """
     if not layers:
         raise InputError(f"layers: {type(network).__name__} has no layers to look into")
@@ -131,4 +132,9 @@ def capture(
             f"layers: the network calls none of {', '.join(layers[:_SHOWN])} "
             "as a module, or they return no tensor; choose others"
         )
+    for name, tensor in found.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(
+                f"layer '{name}' gives values that are not finite: the weights are broken"
+            )
     return found

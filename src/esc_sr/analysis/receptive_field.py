@@ -5,6 +5,7 @@ Source: Luo et al., NeurIPS 2016; drawn over many images as in Ding et al., CVPR
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -81,10 +82,12 @@ def areas(field: Tensor, shares: Sequence[float] = (0.5, 0.9, 0.99)) -> list[Are
         One for each share.
 
     Raises:
-        InputError: A share is out of range, or the field is zero everywhere.
+        InputError: A share is out of range, or the field is zero everywhere or not finite.
     """
     field = field.double()
     total = float(field.sum())
+    if math.isnan(total):
+        raise InputError("the network's gradient is not finite: its weights are broken")
     if not total > 0:
         raise InputError("the middle of the result does not depend on the input: no field")
     row, column = (side // 2 for side in field.shape)

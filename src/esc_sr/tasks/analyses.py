@@ -309,7 +309,7 @@ def kernels(work: Work) -> Outcome:
             f"{side}×{side}",
             f"{outer_share(kernel):.1%}",
             str(len(made)),
-            f"{mean:.3f}",
+            f"{mean:.2g}",
         )
         numbers.append(
             {
@@ -326,7 +326,8 @@ def kernels(work: Work) -> Outcome:
             f"layers_{i}": np.array(list(made)),
             f"dynamic_kernels_{i}": np.stack([of_layer.numpy() for of_layer in made.values()]),
         }
-        stem = "kernels" if len(work.subjects) == 1 else f"kernels_{_slug(subject.name)}"
+        # Numbered, because names that differ in signs alone would be one file.
+        stem = "kernels" if len(work.subjects) == 1 else f"kernels_{i}_{_slug(subject.name)}"
 
         def draw(
             strength: Tensor = strength,

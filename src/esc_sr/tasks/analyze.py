@@ -17,7 +17,7 @@ from esc_sr.analysis.cka import FEWEST
 from esc_sr.config import compose_config, hydra_main
 from esc_sr.drawing import FORMATS, save_figure
 from esc_sr.errors import InputError, check_integers
-from esc_sr.files import replacing, write_atomically
+from esc_sr.files import make_folder, replacing, write_atomically
 from esc_sr.inference.device import pick_device
 from esc_sr.profiling.conditions import device_name, versions
 from esc_sr.tasks.analyses import KINDS, Outcome, Work
@@ -57,7 +57,7 @@ def run(cfg: DictConfig) -> Outcome:
     subjects = open_subjects(cfg, device)
     images = open_images(cfg, subjects[0].scale, device)
     if cfg.output_dir is not None:
-        Path(cfg.output_dir).mkdir(parents=True, exist_ok=True)  # fails before the work is done
+        make_folder(cfg.output_dir)
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(str(cfg.kind), total=None)
@@ -162,8 +162,13 @@ def check_options(cfg: DictConfig) -> None:
     for suffix in cfg.formats:
         if suffix not in FORMATS:
             raise InputError(f"unknown formats '{suffix}'; choose one of: {', '.join(FORMATS)}")
-    if isinstance(cfg.sigma, bool) or not isinstance(cfg.sigma, int | float) or cfg.sigma <= 0:
-        raise InputError(f"sigma must be a number above 0, got {cfg.sigma}")
+    number = isinstance(cfg.sigma, int | float) and not isinstance(cfg.sigma, bool)
+    if not (number and 0 < cfg.sigma <= cfg.crop):
+        raise InputError(f"sigma must be a number above 0 and at most crop, got {cfg.sigma}")
+    if cfg.seed >= 2**63:
+        raise InputError(f"seed must be below 2**63, got {cfg.seed}")
+    if not isinstance(cfg.images, str | None):
+        raise InputError(f"images must be a folder, got {cfg.images}; write ./3 for a number")
 
 
 def _check_list(
