@@ -74,11 +74,7 @@ def find_jobs(
             Job(source, target / _renamed(place, extension)) for (_, place), source in found.items()
         ]
     _check(jobs)
-    problems = [(Path(error.filename), error.strerror) for error in unreadable]
-    return jobs + [
-        Job(folder, target, f"cannot read the folder {folder}: {reason}")
-        for folder, reason in problems
-    ]
+    return jobs + [Job(Path(error.filename), target, _reason(error)) for error in unreadable]
 
 
 def _output(text: str) -> Path:
@@ -122,7 +118,7 @@ def _pictures(text: str, output: Path, unreadable: list[OSError]) -> Iterator[tu
         pictures = [(picture, picture.relative_to(path)) for picture in _walk(path, output, errors)]
         unreadable += errors
         if errors and not pictures:
-            raise InputError(f"cannot read the folder {errors[0].filename}: {errors[0].strerror}")
+            raise InputError(_reason(errors[0]))
         if not pictures:
             raise InputError(f"no pictures in {path}; looked for {', '.join(READABLE)}")
         yield from pictures
@@ -157,6 +153,10 @@ def _walk(folder: Path, output: Path, unreadable: list[OSError]) -> Iterator[Pat
         for name in sorted(names):
             if _is_picture(Path(name)) and not name.startswith("."):
                 yield Path(parent) / name
+
+
+def _reason(error: OSError) -> str:
+    return f"cannot read the folder {error.filename}: {error.strerror}"
 
 
 def _is_picture(path: Path) -> bool:

@@ -112,13 +112,13 @@ def write_picture(
     across, down = metadata.resolution or (USUAL_RESOLUTION, USUAL_RESOLUTION)
     image = image.copy(xres=across, yres=down)
     texts = metadata.texts
+    fields = metadata.fields
     if kind == "BMP":
         notes += _lost_to_bmp(metadata)
+        fields = {}
     elif texts and kind != "PNG":
         notes.append(f"{kind} has no place for the texts of a PNG: they were left out")
-    for name, (kind_of_value, value) in metadata.fields.items():
-        if kind == "BMP":
-            continue
+    for name, (kind_of_value, value) in fields.items():
         if name == "xmp-data" and kind == "PNG":
             texts += png_xmp(value)
         elif lost := _lost(name, value, kind):

@@ -124,7 +124,7 @@ def similarity(work: Work) -> Outcome:
                 )
         batches = work.batches()
     else:
-        layers, batches = work.layers(), _batches_of_examples(cfg, work.images.lq)
+        layers, batches = work.layers(), _batches_of_examples(work)
         left_over = len(work.images.lq) - sum(map(len, batches))
         if left_over:
             notes.append(
@@ -398,10 +398,11 @@ KINDS: dict[str, Callable[[Work], Outcome]] = {
 }
 
 
-def _batches_of_examples(cfg: DictConfig, lq: Tensor) -> list[Tensor]:
+def _batches_of_examples(work: Work) -> list[Tensor]:
     """Return batches with enough examples for the estimator."""
+    cfg, lq = work.cfg, work.images.lq
     if cfg.examples == "pixels":
-        return list(lq.split(cfg.batch_size or 1))
+        return work.batches()
     fewest = FEWEST[cfg.estimator]
     batches = [one for one in lq.split(cfg.batch_size or _SIMILAR_IMAGES) if len(one) >= fewest]
     if not batches:

@@ -167,6 +167,7 @@ def plan(cfg: DictConfig, *, chosen_model: str | None = None) -> list[Job]:
     options = list(product(_listed(cfg.precision), _listed(cfg.compile)))
     jobs = []
     for candidate in found:
+        weights = candidate.checkpoint and file_digest(candidate.checkpoint)
         for lq_size, output_size in sizes(cfg, candidate.scale):
             macs, activations = _counts(candidate, lq_size)
             for precision, compiled in options:
@@ -182,7 +183,7 @@ def plan(cfg: DictConfig, *, chosen_model: str | None = None) -> list[Job]:
                     network=candidate.name,
                     title=candidate.title,
                     checkpoint=candidate.checkpoint,
-                    weights=candidate.checkpoint and file_digest(candidate.checkpoint),
+                    weights=weights,
                     attention=candidate.attention,
                     scale=candidate.scale,
                     lq_size=lq_size,
