@@ -50,9 +50,23 @@ def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfi
 
     try:
         with _initialized():
-            return compose(config_name, overrides=list(overrides))
+            return compose(config_name, overrides=_with_packages(overrides))
     except HydraException as error:
         raise InputError(_explain(error, config_name)) from error
+
+
+# Groups within groups, which Hydra knows by the place of their values too.
+_PLACES = {"attention/bias": "model.attention.bias"}
+
+
+def _with_packages(overrides: Sequence[str]) -> list[str]:
+    """Complete `attention/bias=…` to the name by which Hydra knows the group."""
+    completed = list(overrides)
+    for i, override in enumerate(overrides):
+        group, equals, value = override.partition("=")
+        if equals and group.lstrip("+~") in _PLACES:
+            completed[i] = f"{group}@{_PLACES[group.lstrip('+~')]}={value}"
+    return completed
 
 
 @contextmanager
@@ -182,7 +196,8 @@ def hydra_main(
 
     command_line = sys.argv
     # Hydra reads the arguments from there, and wants its flag before the overrides.
-    multirun_first = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
+    complete = _with_packages(arguments)
+    multirun_first = sorted(complete, key=lambda argument: argument not in ("-m", "--multirun"))
     sys.argv = [command_line[0], *multirun_first]
 
     def job(config: DictConfig) -> Any:
@@ -258,6 +273,13 @@ def _explain(error: BaseException, config_name: str) -> str:
         return (
             f"unknown key '{key}'; {hint}"
             f"`esc-sr {config_name} --cfg job` lists every key, and +{key}=... adds a new one"
+        )
+    nested = re.search(r"Could not override '(\w+)/(\w+)@", text)
+    if nested:
+        group, part = nested.groups()
+        return (
+            f"'{group}/{part}' cannot be chosen here: the {group} chosen has no {part}; "
+            f"name one that has, e.g. {group}=sdpa {group}/{part}=fourier"
         )
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:

@@ -22,6 +22,12 @@ class EagerKernel:
 
     name: ClassVar[str] = "eager"
     biases: ClassVar[frozenset[str]] = frozenset({"table", "axial", "fourier"})
+    default_bias: ClassVar[str] = "table"
+
+    @property
+    def stores_scores(self) -> bool:
+        """Whether N² scores a window are stored where no gradient is asked for."""
+        return True
 
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, *, bias: BoundBias, softmax_scale: float

@@ -16,8 +16,8 @@ a call refuses it by name instead of falling back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -53,10 +53,35 @@ class BoundBias(Protocol):
         ...
 
 
+@runtime_checkable
+class FactoredBias(Protocol):
+    """A bound bias that is a product: kernels without a mask take it as more channels."""
+
+    def features(self) -> tuple[Tensor, Tensor]:
+        """Return f_q and f_k, both `(heads, N, R)`, with `f_q @ f_kᵀ` equal to `dense()`."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeducedBias:
+    """What the parameters of a bias tell.
+
+    Attributes:
+        bias: The kind and its settings.
+        num_heads: Attention heads.
+        window_size: (height, width), or None where the parameters do not tell it.
+    """
+
+    bias: Bias
+    num_heads: int
+    window_size: tuple[int, int] | None
+
+
 class Bias(Protocol):
-    """A kind of relative position bias and its settings; holds no tensors."""
+    """A kind of relative position bias and its settings, a dataclass; holds no tensors."""
 
     kind: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def initial(self, num_heads: int, window_size: tuple[int, int]) -> dict[str, Tensor]:
         """Return fresh parameters by the names they get in the state dict."""
@@ -66,12 +91,23 @@ class Bias(Protocol):
         """Return the bias with these parameter values."""
         ...
 
+    @classmethod
+    def deduce(cls, parameters: Mapping[str, Tensor]) -> DeducedBias | None:
+        """Recognise this kind by the names of a self-attention's parameters; None: another."""
+        ...
+
 
 class Kernel(Protocol):
     """Computes `softmax(q kᵀ · softmax_scale + bias) v`; holds settings only."""
 
     name: ClassVar[str]
-    biases: ClassVar[frozenset[str]]
+    biases: ClassVar[frozenset[str]]  # kinds that it can carry
+    default_bias: ClassVar[str]  # the kind that comes with its name
+
+    @property
+    def stores_scores(self) -> bool:
+        """Whether N² scores a window are stored where no gradient is asked for."""
+        ...
 
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, *, bias: BoundBias, softmax_scale: float
@@ -111,10 +147,39 @@ class SelfAttention:
 
     def __post_init__(self) -> None:
         if self.bias.kind not in self.kernel.biases:
+            remedy = f"it carries: {', '.join(sorted(self.kernel.biases))}"
+            if self.bias.kind == "table" and "fourier" in self.kernel.biases:
+                remedy += "; `esc-sr convert bias=fourier` fits a trained table"
             raise InputError(
                 f"attention kernel '{self.kernel.name}' cannot carry the bias '{self.bias.kind}'; "
-                f"it carries: {', '.join(sorted(self.kernel.biases))}"
+                + remedy
             )
+
+    @property
+    def title(self) -> str:
+        """What tables call it: the kernel, and the bias where it is not the authors' table."""
+        # Kernels that leave a choice open say in a title of their own what was chosen.
+        kernel = getattr(self.kernel, "title", self.kernel.name)
+        return kernel if self.bias.kind == "table" else f"{kernel}+{self.bias.kind}"
+
+    def computing_with(self, bias: Bias) -> SelfAttention:
+        """Return this kernel with the bias that weights hold.
+
+        The bias is part of the weights: what chooses an attention for them chooses a kernel.
+
+        Args:
+            bias: That of the weights.
+
+        Raises:
+            InputError: The kernel cannot carry it, or another bias was asked for than the one that
+                comes with the kernel's name.
+        """
+        if self.bias.kind != bias.kind and self.bias.kind != self.kernel.default_bias:
+            raise InputError(
+                f"these weights hold the bias '{bias.kind}', '{self.bias.kind}' was asked for: the "
+                "bias is part of the network; leave attention/bias out"
+            )
+        return SelfAttention(bias=bias, kernel=self.kernel)
 
 
 def validate_inputs(q: Tensor, k: Tensor, v: Tensor, bias: BoundBias) -> None:

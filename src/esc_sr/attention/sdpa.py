@@ -33,10 +33,16 @@ class SDPAKernel:
     max_windows: int | None = 64
     name: ClassVar[str] = "sdpa"
     biases: ClassVar[frozenset[str]] = frozenset({"table", "axial", "fourier"})
+    default_bias: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
         if self.max_windows is not None and self.max_windows < 1:
             raise ValueError(f"max_windows must be at least 1 or null, got {self.max_windows}")
+
+    @property
+    def stores_scores(self) -> bool:
+        """Whether N² scores a window are stored where no gradient is asked for."""
+        return False
 
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, *, bias: BoundBias, softmax_scale: float

@@ -147,11 +147,11 @@ def bytes_per_pixel(network: nn.Module, *, scale: int, itemsize: int = 4) -> flo
 
 
 def _score_bytes(network: nn.Module, itemsize: int) -> float:
-    """Bytes a pixel of attention scores, which only the eager kernel stores: with a softmax."""
+    """Bytes a pixel of attention scores, where a kernel stores them: with a softmax."""
     stored = [
         module.num_heads * math.prod(module.window_size)
         for module in network.modules()
-        if isinstance(module, WindowAttention) and module.attention.kernel.name == "eager"
+        if isinstance(module, WindowAttention) and module.attention.kernel.stores_scores
     ]
     return 3 * max(stored, default=0) * itemsize
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from esc_sr.attention.eager import attention_weights
-from esc_sr.attention.interface import BoundBias, SelfAttention
+from esc_sr.attention.interface import BoundBias, Kernel, SelfAttention
 from esc_sr.errors import InputError
 from esc_sr.functional.windows import from_windows, pad_to_multiple, to_windows
 
@@ -101,16 +101,10 @@ class WindowAttention(nn.Module):
         parameters = {name: getattr(self, name) for name in self.bias_names}
         return self.attention.bias.bind(parameters, self.window_size)
 
-    def set_attention(self, attention: SelfAttention) -> None:
-        """Change who computes; the kind of bias stays, because it owns the parameters.
+    def set_kernel(self, kernel: Kernel) -> None:
+        """Change who computes; the bias stays, because it owns the parameters.
 
         Raises:
-            InputError: `attention` has another kind of bias.
+            InputError: The kernel cannot carry this bias.
         """
-        if attention.bias != self.attention.bias:
-            raise InputError(
-                f"these weights hold the bias '{self.attention.bias.kind}', "
-                f"attention kernel '{attention.kernel.name}' was asked for with "
-                f"'{attention.bias.kind}': the bias is part of the network, not of the kernel"
-            )
-        self.attention = attention
+        self.attention = SelfAttention(bias=self.attention.bias, kernel=kernel)

@@ -10,7 +10,7 @@ import math
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from esc_sr.attention import SelfAttention
+from esc_sr.attention import SelfAttention, attention_by_name
+from esc_sr.attention.bias import bias_of_record, deduce_bias, record_of_bias
+from esc_sr.attention.interface import Bias
 from esc_sr.errors import InputError
 from esc_sr.files import replacing
 from esc_sr.models.esc import ESC, NUM_COLORS, ESCBase, title_of
@@ -151,10 +153,10 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         state_dict: Weights of an ESC or ESC-FP network.
 
     Returns:
-        The constructor's arguments, `architecture` and `self_attention`. What the weights do not
-        tell is left out: `geometric_ensemble`, the sides of a rectangular window, `window_size`
-        and `num_heads` of a network without self-attention, and what `self_attention_only` makes
-        void.
+        The constructor's arguments but `attention`, `architecture`, `self_attention` and `bias`.
+        What the weights do not tell is left out: `geometric_ensemble`, the sides of a rectangular
+        window or of one with a Fourier bias, `window_size` and `num_heads` of a network without
+        self-attention, and what `self_attention_only` makes void.
 
     Raises:
         InputError: The weights are those of another architecture.
@@ -200,12 +202,18 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             config["ffn_ratio"] = _ratio(hidden, dim)
     except KeyError as error:
         raise InputError(f"these weights are incomplete: there is no {error}") from error
-    table = state_dict.get("blocks.0.attn.relative_position_bias")
-    if table is not None:
-        config["num_heads"] = table.shape[0]
-        side = math.isqrt(table.shape[1])
-        if side**2 == table.shape[1]:
-            config["window_size"] = (side + 1) // 2
+    if config["self_attention"]:
+        found = deduce_bias(_parameters_of_attention(state_dict))
+        if found is None:
+            raise InputError(
+                "these weights have self-attention, and none of the biases known here: there is "
+                "no 'relative_position_bias' in 'blocks.0.attn'"
+            )
+        config["bias"] = record_of_bias(found.bias)
+        config["num_heads"] = found.num_heads
+        if found.window_size is not None:
+            square = found.window_size[0] == found.window_size[1]
+            config["window_size"] = found.window_size[0] if square else list(found.window_size)
     return config
 
 
@@ -214,8 +222,8 @@ def load_model(path: str | Path, *, attention: SelfAttention | str | None = None
 
     Args:
         path: Any file that `read_checkpoint` reads.
-        attention: Kernel of the self-attention, or its name; None: "sdpa". A network made without
-            self-attention takes None or "conv_attn" only.
+        attention: Kernel of the self-attention, or its name; None: "sdpa". The bias is that of
+            the weights. A network made without self-attention takes None or "conv_attn" only.
 
     Returns:
         The network in float32 on the CPU, mapping `(B, 3, H, W)` in [0, 1] to
@@ -231,15 +239,22 @@ def load_model(path: str | Path, *, attention: SelfAttention | str | None = None
     if config.pop("self_attention"):
         if "window_size" not in config:
             raise InputError(
-                f"{path} holds a network with rectangular windows and does not record their sides; "
-                "save it with esc_sr.save_model"
+                f"{path} does not record the window of its self-attention, and the weights do not "
+                "tell it; save the network with esc_sr.save_model"
             )
         if attention == "conv_attn":
             raise InputError(
                 f"{path} holds a network with self-attention; attention=conv_attn is another "
                 "network, not another kernel for this one"
             )
-        network = architecture(**config, attention=attention or "sdpa")
+        bias = bias_of_record(config.pop("bias"))
+        if not isinstance(attention, SelfAttention):
+            attention = attention_by_name(attention or "sdpa")
+        assert attention is not None
+        try:
+            network = architecture(**config, attention=attention.computing_with(bias))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
     elif attention in (None, "conv_attn"):
         network = architecture(**config, attention=None)
     else:
@@ -277,6 +292,8 @@ def load_weights(network: torch.nn.Module, state_dict: Mapping[str, Tensor], sou
         InputError: Names or shapes do not fit; the message names some.
     """
     own = network.state_dict()
+    if isinstance(network, ESCBase):
+        _check_bias(own, state_dict, source)
     missing, unexpected = own.keys() - state_dict.keys(), state_dict.keys() - own.keys()
     misfits = [
         f"{name} is {tuple(state_dict[name].shape)}, not {tuple(own[name].shape)}"
@@ -298,6 +315,21 @@ def load_weights(network: torch.nn.Module, state_dict: Mapping[str, Tensor], sou
             f"{getattr(network, 'title', type(network).__name__)}: " + "; ".join(found)
         )
     network.load_state_dict(dict(state_dict), strict=True)
+
+
+def _check_bias(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
+    """Refuse the weights of a network with another bias, which others might think of as its own."""
+    ours = deduce_bias(_parameters_of_attention(own))
+    theirs = deduce_bias(_parameters_of_attention(given))
+    if ours is None or theirs is None or ours.bias == theirs.bias:
+        return
+    remedy = f"choose attention/bias={theirs.bias.kind} and a kernel that carries it"
+    if theirs.bias.kind == "table" and ours.bias.kind == "fourier":
+        remedy = "fit its table first, `esc-sr convert bias=fourier`, or choose attention=sdpa"
+    raise InputError(
+        f"{source} holds a self-attention with a {_described(theirs.bias)}, this network has a "
+        f"{_described(ours.bias)}; {remedy}"
+    )
 
 
 def change_scale(state_dict: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
@@ -340,6 +372,7 @@ def warm_start(network: ESCBase, path: str | Path) -> None:
     """
     checkpoint = read_checkpoint(path)
     deduced = _merged_config(checkpoint)
+    _check_bias(network.state_dict(), checkpoint.state_dict, str(path))
     found = title_of(deduced)
     if found != network.title:
         raise InputError(
@@ -389,6 +422,19 @@ def save_model(network: ESCBase, path: str | Path) -> Path:
 def _count(names: Any, prefix: str) -> int:
     """Count the distinct numbers that follow a prefix."""
     return len({n[len(prefix) :].split(".")[0] for n in names if n.startswith(prefix)})
+
+
+def _parameters_of_attention(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the parameters of the first self-attention under its own names."""
+    prefix = "blocks.0.attn."
+    return {
+        n.removeprefix(prefix): value for n, value in state_dict.items() if n.startswith(prefix)
+    }
+
+
+def _described(bias: Bias) -> str:
+    settings = ", ".join(f"{name}={value}" for name, value in asdict(bias).items())
+    return f"{bias.kind} bias" + (f" ({settings})" if settings else "")
 
 
 def _ratio(hidden: int, dim: int) -> float:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from esc_sr.attention import SelfAttention, attention_by_name
+from esc_sr.attention.bias import record_of_bias
 from esc_sr.errors import InputError, check_integers
 from esc_sr.functional.geometry import dihedral_mean
 from esc_sr.layers.conv_attn import ConvAttn, LargeKernelConv, SeparableLargeKernelConv
@@ -88,9 +89,9 @@ class ESCBase(nn.Module):
         has_self_attention: False if every self-attention is a ConvAttn.
         self_attention_only: True if every ConvAttn is a self-attention.
         config: The constructor's arguments, the class's name as `architecture` and, in place of
-            `attention`, whether there is `self_attention`, all plain values: what a checkpoint
-            records. A network of self-attention only leaves out the arguments of the ConvAttn
-            that it does not have.
+            `attention`, whether there is `self_attention` and the kind and settings of its `bias`,
+            all plain values: what a checkpoint records. A network of self-attention only leaves
+            out the arguments of the ConvAttn that it does not have.
     """
 
     large_kernel_conv: ClassVar[type[LargeKernelConv] | type[SeparableLargeKernelConv]]
@@ -154,6 +155,8 @@ class ESCBase(nn.Module):
             "self_attention_only": self_attention_only,
             "self_attention": self.has_self_attention,
         }
+        if attention is not None:
+            self.config["bias"] = record_of_bias(attention.bias)
         if not self_attention_only:
             self.config |= {
                 "partial_dim": partial_dim,
@@ -247,12 +250,15 @@ class ESCBase(nn.Module):
     def set_attention(self, attention: SelfAttention | str) -> None:
         """Change the kernel that computes the self-attention, e.g. after loading.
 
+        The bias stays: it belongs to the weights.
+
         Args:
             attention: Bias and kernel, or the name of one, e.g. "eager".
 
         Raises:
-            InputError: Unknown name, another kind of bias than the weights hold, or one of the
-                two networks has no self-attention (`conv_attn` is another network).
+            InputError: Unknown name, a kernel that cannot carry the bias of these weights, a bias
+                that is asked for in its place, or one of the two networks has no self-attention
+                (`conv_attn` is another network).
         """
         if isinstance(attention, str):
             named = attention_by_name(attention)
@@ -268,8 +274,9 @@ class ESCBase(nn.Module):
                 "this network has no self-attention (it was made with attention=conv_attn), "
                 "so there is no attention kernel to set"
             )
+        kernel = attention.computing_with(mixers[0].attention.bias).kernel
         for mixer in mixers:
-            mixer.set_attention(attention)
+            mixer.set_kernel(kernel)
 
 
 class ESC(ESCBase):
@@ -372,11 +379,12 @@ def title_of(config: Mapping[str, Any]) -> str:
     Returns:
         The architecture, and in parentheses what makes it another network than its namesake.
     """
-    if config["self_attention_only"]:
-        return f"{config['architecture']} (self-attention)"
     if not config["self_attention"]:
         return f"{config['architecture']} (conv_attn)"
-    return config["architecture"]
+    bias = config["bias"]["kind"]
+    differences = ["self-attention"] if config["self_attention_only"] else []
+    differences += [f"{bias} bias"] if bias != "table" else []
+    return config["architecture"] + (f" ({', '.join(differences)})" if differences else "")
 
 
 def _as_pair(window_size: int | tuple[int, int] | list[int]) -> tuple[int, int]:

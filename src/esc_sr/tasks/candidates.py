@@ -54,10 +54,10 @@ class Candidate:
 
     @property
     def attention(self) -> str | None:
-        """Kernel of its self-attention; "conv_attn" for an ESC that has none."""
+        """Kernel and bias of its self-attention; "conv_attn" for an ESC that has none."""
         for module in self.network.modules():
             if isinstance(module, WindowAttention):
-                return module.attention.kernel.name
+                return module.attention.title
         return "conv_attn" if isinstance(self.network, ESCBase) else None
 
 

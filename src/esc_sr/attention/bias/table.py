@@ -1,7 +1,8 @@
-"""Relative position biases: what is added to the attention scores."""
+"""The authors' bias: a free number for every offset."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,7 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from esc_sr.attention.interface import ScoreMod
+from esc_sr.attention.bias.relative import BoundRelativeBias
+from esc_sr.attention.interface import DeducedBias
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,20 @@ class TableBias:
         """Return the bias with this table."""
         return BoundTableBias(parameters["relative_position_bias"], window_size)
 
+    @classmethod
+    def deduce(cls, parameters: Mapping[str, Tensor]) -> DeducedBias | None:
+        """Recognise a table; see `interface.Bias`. Its size tells the side of a square window."""
+        table = parameters.get("relative_position_bias")
+        if table is None or table.ndim != 2:
+            return None
+        rows = math.isqrt(table.shape[1])
+        side = (rows + 1) // 2
+        square = (side, side) if rows**2 == table.shape[1] else None
+        return DeducedBias(cls(), num_heads=table.shape[0], window_size=square)
+
 
 @dataclass(frozen=True)
-class BoundTableBias:
+class BoundTableBias(BoundRelativeBias):
     """A table with its values.
 
     Args:
@@ -47,32 +60,11 @@ class BoundTableBias:
     window_size: tuple[int, int]
     kind: ClassVar[str] = "table"
 
+    def values(self) -> Tensor:
+        """Return the table."""
+        return self.table
+
     @property
     def requires_grad(self) -> bool:
         """Whether the table is trained."""
         return self.table.requires_grad
-
-    def dense(self) -> Tensor:
-        """Materialise the bias, `(heads, N, N)`, query before key.
-
-        Every query sees the table through its own wh×ww cut-out, so sliding cut-outs, last first,
-        are the whole bias and no index is needed.
-        """
-        height, width = self.window_size
-        table = self.table.unflatten(1, (2 * height - 1, 2 * width - 1))
-        cutouts = table.unfold(1, height, 1).unfold(2, width, 1)  # heads, wh, ww, wh, ww
-        return cutouts.flip(1, 2).flatten(3, 4).flatten(1, 2)
-
-    def score_mod(self) -> ScoreMod:
-        """Return FlexAttention's score function, reading this table."""
-        height, width = self.window_size
-        table = self.table
-
-        def add_bias(
-            score: Tensor, batch: Tensor, head: Tensor, q_idx: Tensor, kv_idx: Tensor
-        ) -> Tensor:
-            dy = kv_idx // width - q_idx // width + height - 1
-            dx = kv_idx % width - q_idx % width + width - 1
-            return score + table[head, dy * (2 * width - 1) + dx]
-
-        return add_bias
