@@ -19,8 +19,8 @@ FLASH = ["attention=flash", "model.attention.kernel.kernel=sdpa"]
 BIASES = {
     "table": ["attention=sdpa"],
     "axial": [*FLASH, "attention/bias=axial"],
-    "fourier, rank 16": [*FLASH, "model.attention.bias.rank=16"],
-    "fourier, rank 48": [*FLASH, "model.attention.bias.rank=48"],
+    "fourier-16": [*FLASH, "model.attention.bias.rank=16"],
+    "fourier-48": [*FLASH, "model.attention.bias.rank=48"],
 }
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     # Seeds outside, so that what is finished early can be compared.
     for seed in arguments.seeds:
         for bias in arguments.biases:
-            run = arguments.runs_dir / f"{bias.replace(', ', '_').replace(' ', '_')}_{seed}"
+            run = arguments.runs_dir / f"{bias}_{seed}"
             if last_psnr(run) is None:
                 command = [sys.executable, "-m", "esc_sr", "train", "experiment=attention_bias"]
                 command += [f"data.train.gt_dir='{arguments.train.resolve()}'"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from esc_sr.config import compose_config, conf_dir, instantiate
+from esc_sr.config import compose_config, conf_dir, instantiate, target_of
 from esc_sr.errors import InputError
 
 if TYPE_CHECKING:
+    from esc_sr.attention import SelfAttention
     from esc_sr.models.esc import ESCBase
 
 
@@ -22,14 +23,15 @@ def list_models() -> list[str]:
 
 
 def create_model(
-    name: str, *, scale: int = 4, attention: str = "sdpa", **overrides: Any
+    name: str, *, scale: int = 4, attention: SelfAttention | str = "sdpa", **overrides: Any
 ) -> ESCBase:
     """Create a network with fresh weights, in eval mode.
 
     Args:
         name: A name of `list_models()`, e.g. "esc", "esc_lt", "esc_fp".
         scale: Super-resolution factor.
-        attention: A name of `conf/attention`, e.g. "eager", "sdpa", "conv_attn".
+        attention: A name of `conf/attention`, e.g. "eager", "sdpa", "conv_attn", or a bias and a
+            kernel.
         overrides: Further arguments of the network's constructor, e.g. `window_size=16`.
 
     Returns:
@@ -45,7 +47,8 @@ def create_model(
     """
     if name not in list_models():
         raise InputError(f"unknown model '{name}'; choose one of: {', '.join(list_models())}")
-    composed = compose_config("train", [f"model={name}", f"attention={attention}"])
+    chosen = [f"attention={attention}"] if isinstance(attention, str) else []
+    composed = compose_config("train", [f"model={name}", *chosen])
     composed.scale = scale
     unknown = overrides.keys() - composed.model.keys()
     if unknown:
@@ -54,4 +57,7 @@ def create_model(
             f"choose from: {', '.join(map(str, composed.model))}"
         )
     composed.model.update(overrides)
-    return instantiate(composed.model).eval()
+    if isinstance(attention, str):
+        return instantiate(composed.model).eval()
+    arguments = {key: value for key, value in composed.model.items() if key != "_target_"}
+    return target_of(composed.model)(**{**arguments, "attention": attention}).eval()

@@ -156,5 +156,5 @@ def test_every_file_of_the_group_is_a_name_and_means_the_same():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match="unknown attention 'flash9'; choose one of: eager, flex"):
+    with pytest.raises(InputError, match="unknown attention 'flash9'; choose one of: eager, flash"):
         attention_by_name("flash9")

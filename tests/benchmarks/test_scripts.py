@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 
 from esc_sr import create_model, save_model
+from esc_sr.data.sample import sample_dir
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 SHARED = {"in_turn", "photograph"}
 SMALL = {
-    "attention": "--model esc_lt --lq 16x24 --rounds 2",
+    "attention": "--model esc_lt --lq 16x24 --windows 8 --rounds 2 "
+    "--attention eager sdpa flash:math flash:sdpa:48 flash:flash_attn",
+    "attention_bias": "model.dim=16 model.window_size=8 data.train.crop_size=16 data.batch_size=1 "
+    "trainer.max_steps=4 trainer.val_check_interval=2 scheduler.warmup_steps=0 "
+    "--train PHOTOS --valid PHOTOS --seeds 0 1 --biases table axial",
     "growth": "--windows 8 16 --window-side 16 --sides 16 32 --rounds 1",
     "layers": "--sides 32 --rounds 2",
     "training": "--models esc_lt --batch-size 1 --crop 16 --rounds 1",
@@ -30,6 +35,7 @@ def test_script_prints_a_table(script, tmp_path):
         network = create_model("esc_lt", scale=2, num_blocks=1, num_conv_attn=1, window_size=16)
         checkpoint = save_model(network, tmp_path / "small_x2.safetensors")
         arguments = [str(checkpoint) if a == "CHECKPOINT" else a for a in arguments]
+    arguments = [str(sample_dir("valid")) if a == "PHOTOS" else a for a in arguments]
     done = subprocess.run(
         [sys.executable, SCRIPTS / f"{script}.py", *arguments],
         capture_output=True,

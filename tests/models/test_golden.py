@@ -59,6 +59,24 @@ def test_training_output_loss_and_gradients_equal_the_authors(golden, attention)
         assert relative_error(parameters[key].grad.norm(), norm) <= 1e-4, key
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "flex"])
+def test_cuda_gives_the_authors_output_loss_and_gradients(golden, attention, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    name, data = golden
+    network = network_of(name, data, attention).cuda()
+    with torch.no_grad():
+        sr = network.eval()(data["lr"].float().cuda())
+    assert relative_error(sr.cpu(), data["sr_eval"]) <= 1e-5
+    sr = network.train()(data["lr_batch"].float().cuda())
+    assert relative_error(sr.cpu(), data["sr_train"]) <= 1e-5
+    loss = (sr - data["target_batch"].float().cuda()).abs().mean()
+    torch.testing.assert_close(loss.cpu(), data["loss"], rtol=1e-5, atol=0)
+    loss.backward()
+    for key, parameter in network.named_parameters():
+        assert relative_error(parameter.grad.norm().cpu(), data["grad_norm"][key]) <= 1e-4, key
+
+
 def test_eval_is_differentiable_and_has_the_gradients_of_training(golden):
     name, data = golden
     network = network_of(name, data, "sdpa").eval()

@@ -16,6 +16,8 @@ from esc_sr.attention.bias import TableBias
 from esc_sr.attention.interface import BoundBias, SelfAttention, validate_inputs
 from esc_sr.errors import InputError
 
+_LEAST_HEAD_DIM = 16  # that the kernel on CUDA takes
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlexKernel:
@@ -43,8 +45,7 @@ class FlexKernel:
 
         Raises:
             InputError: A gradient is needed on a CPU (FlexAttention has no backward there) or
-                under deterministic algorithms (the table's gradient is summed by atomics), or a
-                head has fewer than 16 channels on CUDA.
+                under deterministic algorithms (the table's gradient is summed by atomics).
         """
         validate_inputs(q, k, v, bias)
         needs_grad = torch.is_grad_enabled() and (
@@ -60,11 +61,6 @@ class FlexKernel:
                 "attention=flex cannot train with trainer.deterministic=true: the gradient of its "
                 "bias table is summed in no fixed order; choose attention=sdpa"
             )
-        if q.is_cuda and q.shape[-1] < 16:
-            raise InputError(
-                f"attention=flex needs at least 16 channels a head on CUDA, got {q.shape[-1]}; "
-                "use fewer heads (model.num_heads) or attention=sdpa"
-            )
         if q.is_meta:
             # FlexAttention refuses it. Nothing is computed there: what remains are the shape, and
             # the multiply-adds that a counter sees.
@@ -72,7 +68,11 @@ class FlexKernel:
         # TF32 has slipped into float32 inputs in some versions; the CPU kernel knows no options.
         options: Any = {"FLOAT32_PRECISION": "'ieee'"} if q.is_cuda else None
         attend = _compiled_flex_attention() if self.compile else flex_attention
-        return attend(
+        head_dim = v.shape[-1]
+        if q.is_cuda and head_dim < _LEAST_HEAD_DIM:
+            # Zeros change no score, and what they give is cut off.
+            q, k, v = (F.pad(x, (0, _LEAST_HEAD_DIM - head_dim)) for x in (q, k, v))
+        out = attend(
             q,
             k,
             v,
@@ -80,6 +80,7 @@ class FlexKernel:
             scale=softmax_scale,
             kernel_options=options,
         )
+        return out[..., :head_dim]
 
 
 @cache
