@@ -59,7 +59,12 @@ class SDPAKernel:
             return F.scaled_dot_product_attention(q, k, v, expanded, scale=softmax_scale)
 
         if not q.is_cuda:
-            return attend(q, k, v)
+            # Heads before windows: the CPU goes through the first axis slowest, and the mask of one
+            # head stays in the cache for all windows.
+            q, k, v = (tokens.transpose(0, 1) for tokens in (q, k, v))
+            masks = mask[:, None].expand(*q.shape[:2], *mask.shape[1:])
+            out = F.scaled_dot_product_attention(q, k, v, masks, scale=softmax_scale)
+            return out.transpose(0, 1)
         # cuDNN misreads some masks and returns no gradient for any; flash refuses masks.
         with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
             if self.max_windows is None or not mask.requires_grad:

@@ -94,11 +94,12 @@ def from_windows(
         >>> torch.equal(from_windows(to_windows(x, (4, 4), 2), (4, 4), (12, 8)), x)
         True
     """
-    return rearrange(
+    nhwc = rearrange(
         windows,
-        "(b nh nw) heads (wh ww) d -> b (heads d) (nh wh) (nw ww)",
+        "(b nh nw) heads (wh ww) d -> b (nh wh) (nw ww) (heads d)",
         nh=image_size[0] // window_size[0],
         nw=image_size[1] // window_size[1],
         wh=window_size[0],
         ww=window_size[1],
     )
+    return nhwc.permute(0, 3, 1, 2)

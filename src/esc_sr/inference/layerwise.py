@@ -81,10 +81,10 @@ def enlarge_layerwise(
         sweep(lambda t: mixer(t, shared_kernel, kernel), source, into, halo, add=True)
 
     # What the network computes in decides the type of its maps, autocast included.
-    corner = network.proj(lq[..., :1, :1])
+    corner = network.enter(lq[..., :1, :1])
     skip = corner.new_empty(lq.shape[0], corner.shape[1], *lq.shape[-2:])
     x, y = torch.empty_like(skip), torch.empty_like(skip)
-    sweep(network.proj, lq, skip, _CONV_HALO)
+    sweep(network.enter, lq, skip, _CONV_HALO)
     for block in network.blocks:
         assert isinstance(block, ESCBlock)
         sweep(block.enter, skip, x, _CONV_HALO)
@@ -104,7 +104,7 @@ def enlarge_layerwise(
         strip = lq.new_empty(*lq.shape[:2], rows, width * scale, dtype=torch.float32)
         for column in spans(width, tile[1], overlap=_RECONSTRUCT_HALO):
             area = (..., row.read, column.read)
-            sr = network.reconstruct(skip[area], network.proj(lq[area]), lq[area])
+            sr = network.reconstruct(skip[area], network.enter(lq[area]), lq[area])
             target = slice(column.start * scale, column.stop * scale)
             strip[..., target] = sr[..., kept_part(row, scale), kept_part(column, scale)]
         yield strip

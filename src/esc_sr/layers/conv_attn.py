@@ -6,13 +6,17 @@ passes by, and a 1×1 convolution mixes them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from esc_sr.functional.dynamic_conv import dynamic_depthwise_conv
+from esc_sr.functional.large_conv import separate_convs
 
 DYNAMIC_KERNEL_SIZE = 3
+# `(x, kernel, dynamic kernel)`: one of `functional.large_conv`, which differ by rounding only.
+SpatialConv = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class ConvAttn(nn.Module):
@@ -51,6 +55,8 @@ class ConvAttn(nn.Module):
 class LargeKernelConv(nn.Module):
     """Sum of the shared large convolution and a per-image 3×3 depthwise one (ESC).
 
+    Who computes it is a plain attribute, `spatial_conv`.
+
     Args:
         partial_dim: Channels convolved.
     """
@@ -58,6 +64,7 @@ class LargeKernelConv(nn.Module):
     def __init__(self, partial_dim: int) -> None:
         super().__init__()
         self.partial_dim = partial_dim
+        self.spatial_conv: SpatialConv = separate_convs
         self.dwc_proj = _kernel_generator(partial_dim, partial_dim // 2)
 
     def dynamic_kernel(self, x: Tensor) -> Tensor:
@@ -82,10 +89,9 @@ class LargeKernelConv(nn.Module):
             dynamic_kernel: `(B, partial_dim, 3, 3)` to use instead of the one made from x.
         """
         (kernel,) = shared_kernel
-        static = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
         if dynamic_kernel is None:
             dynamic_kernel = self.dynamic_kernel(x)
-        return static + dynamic_depthwise_conv(x, dynamic_kernel)
+        return self.spatial_conv(x, kernel, dynamic_kernel)
 
 
 class SeparableLargeKernelConv(nn.Module):
@@ -98,6 +104,7 @@ class SeparableLargeKernelConv(nn.Module):
     def __init__(self, partial_dim: int) -> None:
         super().__init__()
         self.partial_dim = partial_dim
+        self.spatial_conv: SpatialConv = separate_convs
         self.proj = _kernel_generator(partial_dim, partial_dim // 4)
 
     def dynamic_kernel(self, x: Tensor) -> Tensor:
@@ -123,12 +130,10 @@ class SeparableLargeKernelConv(nn.Module):
             dynamic_kernel: `(B, partial_dim, 3, 3)` to use instead of the one made from x.
         """
         channel, spatial = shared_kernel
-        mixed = F.conv2d(x, channel)
-        static = F.conv2d(mixed, spatial, padding=spatial.shape[-1] // 2, groups=self.partial_dim)
         # Generated before the 1×1 part, applied behind it, as the authors' network does.
         if dynamic_kernel is None:
             dynamic_kernel = self.dynamic_kernel(x)
-        return static + dynamic_depthwise_conv(mixed, dynamic_kernel)
+        return self.spatial_conv(F.conv2d(x, channel), spatial, dynamic_kernel)
 
 
 def _kernel_generator(partial_dim: int, hidden: int) -> nn.Sequential:

@@ -218,6 +218,10 @@ class ESCBase(nn.Module):
         """
         raise NotImplementedError
 
+    def enter(self, lq: Tensor) -> Tensor:
+        """Make the shallow features, `(B, dim, H, W)`, in the type of the weights."""
+        return self.proj(lq.to(self.proj.weight.dtype))
+
     def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
         """Make the image from what the blocks have refined.
 
@@ -241,7 +245,7 @@ class ESCBase(nn.Module):
             `(B, 3, s·H, s·W)`, not clamped.
         """
         shared_kernel = self.shared_kernel()
-        shallow = self.proj(lq)
+        shallow = self.enter(lq)
         deep = shallow
         for block in self.blocks:
             deep = block(deep, shared_kernel)
