@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from collections.abc import Callable
+
 from torch import Tensor, nn
+
+from esc_sr.layers.conv_gelu import conv_gelu
 
 
 class ConvFFN(nn.Module):
     """Widen, look at the 3×3 neighbourhood, narrow.
+
+    Who computes convolution and GELU is a plain attribute, `conv_gelu`, of `layers.conv_gelu`.
 
     Args:
         dim: Channels in and out.
@@ -21,9 +26,10 @@ class ConvFFN(nn.Module):
         self.proj = nn.Conv2d(dim, hidden, 1)
         self.dwc = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
         self.aggr = nn.Conv2d(hidden, dim, 1)
+        self.conv_gelu: Callable[[nn.Conv2d, Tensor], Tensor] = conv_gelu
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to the same shape."""
-        x = F.gelu(self.proj(x))
-        x = F.gelu(self.dwc(x)) + x
+        x = self.conv_gelu(self.proj, x)
+        x = self.conv_gelu(self.dwc, x) + x
         return self.aggr(x)

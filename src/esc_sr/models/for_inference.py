@@ -11,6 +11,8 @@ from torch import nn
 from esc_sr.errors import InputError
 from esc_sr.functional.large_conv import fused_conv, transformed_conv
 from esc_sr.layers.conv_attn import ConvAttn, LargeKernelConv
+from esc_sr.layers.conv_ffn import ConvFFN
+from esc_sr.layers.conv_gelu import has_onednn_conv_gelu, onednn_conv_gelu
 from esc_sr.models.checkpoints import fold_large_kernel
 from esc_sr.models.esc import ESCBase
 
@@ -75,6 +77,12 @@ def for_inference(
     done.append("features are laid out channels last")
     if precision != "fp32":
         done.append(f"weights and features are in {precision}")
+    # The compiler fuses by itself.
+    if on_cpu and compile is None and has_onednn_conv_gelu(DTYPES[precision]):
+        for module in fast.modules():
+            if isinstance(module, ConvFFN):
+                module.conv_gelu = onednn_conv_gelu
+        done.append("convolutions apply the GELU behind them (oneDNN)")
     if compile is not None:
         done.append(_compile(fast, compile, on_cpu))
     return fast, done
