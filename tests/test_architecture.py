@@ -22,7 +22,7 @@ ALLOWED = {
     "data": {"data", "functional"},
     "inference": {"inference", "models", "layers", "functional"},
     "pictures": {"pictures"},
-    "profiling": {"profiling", "functional"},
+    "profiling": {"profiling", "models", "functional"},
     "analysis": {
         "analysis",
         "drawing",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from esc_sr.models.checkpoints import load_model, save_model
     from esc_sr.models.esc import ESC
     from esc_sr.models.esc_fp import ESCFP
+    from esc_sr.models.for_inference import for_inference
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ __all__ = [
     "Upscaler",
     "__version__",
     "create_model",
+    "for_inference",
     "list_models",
     "load_model",
     "save_model",
@@ -36,6 +38,7 @@ _HOMES = {
     "InputError": "esc_sr.errors",
     "Upscaler": "esc_sr.inference.upscaler",
     "create_model": "esc_sr.api",
+    "for_inference": "esc_sr.models.for_inference",
     "list_models": "esc_sr.api",
     "load_model": "esc_sr.models.checkpoints",
     "save_model": "esc_sr.models.checkpoints",

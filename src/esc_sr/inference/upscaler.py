@@ -21,11 +21,13 @@ from esc_sr.inference.planning import Plan, Tiling, plan_tiles
 from esc_sr.inference.rescale import shrink_rows
 from esc_sr.inference.self_ensemble import self_ensemble
 from esc_sr.models.checkpoints import load_model
+from esc_sr.models.esc import ESCBase
+from esc_sr.models.for_inference import DTYPES, Precision, for_inference
 
 Pixels = NDArray[Any]
 Progress = Callable[[float], None]
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Upscaler:
@@ -37,11 +39,13 @@ class Upscaler:
 
     Args:
         network: A network mapping `(B, 3, H, W)` in [0, 1] to `(B, 3, s·H, s·W)` with an attribute
-            `scale`, or the path of a checkpoint.
+            `scale`, or the path of a checkpoint. Of an ESC or ESC-FP a copy is used, made fast by
+            `models.for_inference`, with the same results.
         scale: Enlargement wanted; None: the network's. A smaller one is reached by shrinking the
             network's result as MATLAB's bicubic does.
         device: "cpu", "cuda", …; "auto": the accelerator there is, else the CPU.
-        precision: "fp32", or "bf16" or "fp16" for convolutions and matrix products.
+        precision: "fp32", or "bf16" or "fp16": the type of ESC's weights and features; for other
+            networks that of their convolutions and matrix products.
         tiling: "auto", "whole", "exact" or "overlap".
         tile: Side of a tile in LQ pixels; None: from the memory.
         overlap: LQ pixels read around a tile of "overlap"; None: 32, or a window if larger.
@@ -68,17 +72,15 @@ class Upscaler:
         *,
         scale: float | None = None,
         device: str = "auto",
-        precision: str = "fp32",
+        precision: Precision = "fp32",
         tiling: Tiling = "auto",
         tile: int | None = None,
         overlap: int | None = None,
         memory_gib: float | None = None,
         self_ensemble: bool = False,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise InputError(
-                f"unknown precision '{precision}'; choose one of: {', '.join(PRECISIONS)}"
-            )
+        if precision not in DTYPES:
+            raise InputError(f"unknown precision '{precision}'; choose one of: {', '.join(DTYPES)}")
         if tiling == "whole" and (tile, overlap) != (None, None):
             raise InputError("tiling=whole has no tiles: leave tile and overlap out")
         if tiling == "exact" and overlap is not None:
@@ -88,7 +90,12 @@ class Upscaler:
         self.device = pick_device(device)
         if not isinstance(network, nn.Module):
             network = load_model(network)
-        self.network = network.to(self.device).eval()
+        self.network: nn.Module = network.to(self.device).eval()
+        # What autocast computes in: nothing where the weights have that type already.
+        self._autocast = _AUTOCAST_DTYPES[precision]
+        if isinstance(network, ESCBase):
+            self.network, _ = for_inference(network, precision=precision)
+            self._autocast = None
         self.network_scale = int(getattr(network, "scale", 0))
         if self.network_scale < 1:
             raise InputError(f"{type(network).__name__} does not say its scale: it has no 'scale'")
@@ -128,7 +135,7 @@ class Upscaler:
             tiling=self._tiling,
             tile=self._tile,
             overlap=self._overlap,
-            itemsize=4 if PRECISIONS[self.precision] is None else 2,
+            itemsize=DTYPES[self.precision].itemsize,
             batch_size=batch_size,
         )
 
@@ -189,7 +196,6 @@ class Upscaler:
                 self._fill(target[part], source[part], lambda f, i=i: on_progress((i + f) / count))
             return
         largest = np.iinfo(source.dtype).max
-        dtype = PRECISIONS[self.precision]
         lq = torch.empty(count, 3, height, width)
         for channel in range(3):
             np.divide(
@@ -201,13 +207,17 @@ class Upscaler:
         top = 0
         with (
             torch.inference_mode(),
-            torch.autocast(self.device.type, dtype, enabled=dtype is not None),
+            torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None),
         ):
             for strip in self._rows(lq, plan, on_progress):
                 if not bool(strip.isfinite().all()):
                     raise InputError(
                         "the network's output is not finite: its weights are broken"
-                        + ("" if dtype is None else f", or {self.precision} overflows; use fp32")
+                        + (
+                            ""
+                            if self.precision == "fp32"
+                            else f", or {self.precision} overflows; use fp32"
+                        )
                     )
                 if channels == 1:
                     strip = strip.mean(1, keepdim=True)

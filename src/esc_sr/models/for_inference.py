@@ -73,7 +73,8 @@ def for_inference(
         fold_large_kernel(fast)
         done.append("the shared kernel is averaged over its flips and rotations once")
     done += _fuse_convs(fast, on_cpu)
-    fast.to(dtype=DTYPES[precision], memory_format=torch.channels_last)
+    fast.to(DTYPES[precision])
+    fast.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     done.append("features are laid out channels last")
     if precision != "fp32":
         done.append(f"weights and features are in {precision}")

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from esc_sr.errors import InputError, check_integers
+from esc_sr.models.for_inference import for_inference
 from esc_sr.profiling.latency import time_forwards
 from esc_sr.profiling.lq_size import check_lq_size
 from esc_sr.profiling.memory import Memory, PeakMemory
@@ -44,6 +45,8 @@ class Setting:
         device: Name of the device, such as "cpu" or "cuda".
         precision: "fp32", or the type of autocast: "bf16" or "fp16".
         compile: Whether the network is compiled for this size.
+        fast: Whether it is what `models.for_inference` makes of it, with weights of this precision
+            instead of autocast.
         threads: Threads that PyTorch may use on a CPU; None: its own choice.
 
     Raises:
@@ -55,6 +58,7 @@ class Setting:
     device: str = "cpu"
     precision: Precision = "fp32"
     compile: bool = False
+    fast: bool = False
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -274,11 +278,15 @@ def _serve_requests(
     start = time.perf_counter()
     network = build().to(device).eval()
     build_s = time.perf_counter() - start
-    if setting.compile:
+    if setting.fast:
+        network, _ = for_inference(
+            network, precision=setting.precision, compile="fixed" if setting.compile else None
+        )
+    elif setting.compile:
         network.compile(dynamic=False)
     example = _example(setting, device)
     connection.send((build_s, torch.get_num_threads()))
-    dtype = _AUTOCAST_DTYPES[setting.precision]
+    dtype = None if setting.fast else _AUTOCAST_DTYPES[setting.precision]
 
     def context() -> AbstractContextManager[object]:
         return torch.autocast(device.type, dtype, enabled=dtype is not None)

@@ -28,6 +28,8 @@ class BenchRecord:
     batch_size: int
     precision: str
     compile: bool
+    fast: bool = False
+    """Whether it is what `for_inference` makes of the network."""
     device: str
     """"cpu", or the GPU's name."""
     device_name: str

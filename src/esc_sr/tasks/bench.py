@@ -158,25 +158,28 @@ def plan(cfg: DictConfig, *, chosen_model: str | None = None) -> list[Job]:
     repeats = repeats if cfg.repeats is None else cfg.repeats
     check_integers(0, warmup=warmup)
     check_integers(1, repeats=repeats, batch_size=cfg.batch_size)
-    for key in ("precision", "compile", "lq_size", "output_size"):
+    for key in ("precision", "compile", "fast", "lq_size", "output_size"):
         if OmegaConf.is_list(cfg[key]) and not cfg[key]:
             raise InputError(f"{key}=[] is an empty list: name one, or leave it")
     for compiled in _listed(cfg.compile):
         check_flags(compile=compiled)
+    for fast in _listed(cfg.fast):
+        check_flags(fast=fast)
     found = candidates(cfg, chosen_model=chosen_model)
-    options = list(product(_listed(cfg.precision), _listed(cfg.compile)))
+    options = list(product(_listed(cfg.precision), _listed(cfg.compile), _listed(cfg.fast)))
     jobs = []
     for candidate in found:
         weights = candidate.checkpoint and file_digest(candidate.checkpoint)
         for lq_size, output_size in sizes(cfg, candidate.scale):
             macs, activations = _counts(candidate, lq_size)
-            for precision, compiled in options:
+            for precision, compiled, fast in options:
                 setting = Setting(
                     lq_size=lq_size,
                     batch_size=cfg.batch_size,
                     device=str(device),
                     precision=precision,
                     compile=compiled,
+                    fast=fast,
                     threads=cfg.threads,
                 )
                 record = BenchRecord(
@@ -191,6 +194,7 @@ def plan(cfg: DictConfig, *, chosen_model: str | None = None) -> list[Job]:
                     batch_size=cfg.batch_size,
                     precision=precision,
                     compile=compiled,
+                    fast=fast,
                     device=device_name(device) if device.type == "cuda" else device.type,
                     device_name=device_name(device),
                     threads=cfg.threads,
@@ -221,7 +225,8 @@ def describe(job: Job) -> str:
     record = job.record
     height, width = record.lq_size
     parts = [record.network, record.attention, f"×{record.scale}", f"{width}×{height}"]
-    parts += [record.precision, "compiled" if record.compile else None]
+    parts += [record.precision, "fast" if record.fast else None]
+    parts += ["compiled" if record.compile else None]
     return " ".join(part for part in parts if part)
 
 

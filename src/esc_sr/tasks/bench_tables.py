@@ -127,7 +127,9 @@ def _cells(record: BenchRecord) -> list[str]:
         record.attention or "–",
         f"×{record.scale}",
         f"{width}×{height}",
-        record.precision + (" compiled" if record.compile else ""),
+        record.precision
+        + (" fast" if record.fast else "")
+        + (" compiled" if record.compile else ""),
         failed or _short(record.latency_ms),
         spread,
         _short(record.peak_memory_mib),

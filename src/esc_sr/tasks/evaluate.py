@@ -27,6 +27,7 @@ from esc_sr.files import file_digest, make_folder
 from esc_sr.inference.device import memory_budget, pick_device
 from esc_sr.inference.planning import Plan, plan_tiles
 from esc_sr.models.esc import ESCBase
+from esc_sr.models.for_inference import Precision, for_inference
 from esc_sr.tasks.networks import (
     at_scale,
     checkpoint_names,
@@ -37,6 +38,8 @@ from esc_sr.tasks.results import write_results
 from esc_sr.tasks.tables import print_quality
 
 _AUTOCAST_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+# With fast=true the weights have this type.
+_PRECISIONS: dict[str, Precision] = {"32-true": "fp32", "bf16-true": "bf16", "16-true": "fp16"}
 Sets = dict[str, Dataset[Any]]
 
 
@@ -102,11 +105,15 @@ def check_options(cfg: DictConfig) -> None:
     Raises:
         InputError: One is wrong.
     """
-    if cfg.precision not in _AUTOCAST_DTYPES:
+    check_flags(self_ensemble=cfg.self_ensemble, save_images=cfg.save_images, fast=cfg.fast)
+    precisions = _PRECISIONS if cfg.fast else _AUTOCAST_DTYPES
+    if cfg.precision not in precisions:
         raise InputError(
-            f"unknown precision '{cfg.precision}'; choose one of: {', '.join(_AUTOCAST_DTYPES)}"
+            f"unknown precision '{cfg.precision}'; choose one of: {', '.join(precisions)}"
+            + (" (with fast=true)" if cfg.fast else "")
         )
-    check_flags(self_ensemble=cfg.self_ensemble, save_images=cfg.save_images)
+    if cfg.fast and cfg.sr_dir is not None:
+        raise InputError("sr_dir holds finished images: leave fast out")
     for key in ("scale", "checkpoint"):
         if OmegaConf.is_list(cfg[key]) and not cfg[key]:
             raise InputError(f"{key}=[] is an empty list: name one, or leave {key} out")
@@ -135,6 +142,8 @@ def conditions(cfg: DictConfig) -> tuple[str, ...]:
         told.append("self-ensemble of 8")
     if cfg.precision != "32-true":
         told.append(cfg.precision)
+    if cfg.fast:
+        told.append("made fast")
     if cfg.tiling == "overlap":
         told.append("overlapping tiles" + (f" of {cfg.tile}" if cfg.tile else ""))
     return tuple(told)
@@ -169,10 +178,13 @@ def measure(
             metrics=metrics,
             on_image=on_image,
         )
-    dtype = _AUTOCAST_DTYPES[cfg.precision]
+    if cfg.fast:
+        network, _ = for_inference(network.to(device), precision=_PRECISIONS[cfg.precision])
+    dtype = _AUTOCAST_DTYPES.get(cfg.precision)
+    itemsize = 4 if cfg.precision == "32-true" else 2
 
     def plan(size: tuple[int, int]) -> Plan:
-        return _plan(cfg, network, size, device, itemsize=4 if dtype is None else 2)
+        return _plan(cfg, network, size, device, itemsize=itemsize)
 
     plan((1, 1))  # refuses wrong options before any work
     return evaluate_network(

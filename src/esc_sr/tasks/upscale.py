@@ -25,8 +25,9 @@ from torch import nn
 
 from esc_sr.errors import InputError, printable
 from esc_sr.inference.planning import Tiling
-from esc_sr.inference.upscaler import PRECISIONS, Upscaler
+from esc_sr.inference.upscaler import Upscaler
 from esc_sr.models.checkpoints import load_model
+from esc_sr.models.for_inference import DTYPES
 from esc_sr.pictures.formats import FORMAT_OF
 from esc_sr.pictures.jobs import Job, find_jobs
 from esc_sr.pictures.reading import (
@@ -156,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
     saving.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
     computing = made.add_argument_group("computing")
     computing.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    computing.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
+    computing.add_argument("--precision", choices=list(DTYPES), default="fp32")
     computing.add_argument(
         "--attention", choices=["eager", "sdpa", "flex"], help="kernel; default: sdpa"
     )
