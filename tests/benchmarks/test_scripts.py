@@ -18,6 +18,7 @@ SMALL = {
     "trainer.max_steps=4 trainer.val_check_interval=2 scheduler.warmup_steps=0 "
     "--train PHOTOS --valid PHOTOS --seeds 0 1 --biases table axial",
     "growth": "--windows 8 16 --window-side 16 --sides 16 32 --rounds 1",
+    "fast": "--model esc_lt --lq 16x24 --rounds 2",
     "layers": "--sides 32 --rounds 2",
     "training": "--models esc_lt --batch-size 1 --crop 16 --rounds 1",
     "data_loading": "--workers 0 1 --batches 1 --rounds 1",

@@ -101,6 +101,19 @@ def test_it_says_what_it_did():
     assert not any("kernels" in line for line in done)
 
 
+@pytest.mark.parametrize("model", ["esc_lt", "esc_fp"])
+def test_no_convolution_has_to_change_the_layout(model):
+    fast, _ = for_inference(create_model(model, **SMALL))
+    seen = []
+    for module in fast.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.kernel_size == (3, 3):
+            module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    fast(torch.rand(1, 3, 32, 32))
+    features = [x for x in seen if x.shape[1] > 3]
+    assert len(features) >= 4
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in features)
+
+
 def test_it_can_be_saved_copied_and_given_another_kernel(tmp_path):
     network = stirred(create_model("esc_lt", scale=2, **SMALL))
     fast, _ = for_inference(network)

@@ -87,6 +87,25 @@ def test_lists_give_every_combination(not_run, capsys):
     assert titles == {"ESCFP (conv_attn)"}
 
 
+def test_the_fast_network_is_measured_beside_the_other(tmp_path, capsys):
+    run(
+        compose(
+            "model=esc", *SMALL, "lq_size=[16,24]", "fast=[false,true]", f"output_dir={tmp_path}"
+        )
+    )
+    plain, fast = json.loads((tmp_path / "bench.json").read_text())
+    assert (plain["fast"], fast["fast"]) == (False, True)
+    assert fast["latency_ms"] > 0
+    assert plain["macs_g"] == fast["macs_g"]
+    assert "fp32 fast" in capsys.readouterr().out
+    assert "| fp32 fast |" in (tmp_path / "bench.md").read_text()
+
+
+def test_only_esc_is_made_fast():
+    with pytest.raises(InputError, match="only ESC and ESC-FP are made fast, not Bicubic"):
+        run(compose("model=bicubic", "lq_size=[16,24]", "fast=true"))
+
+
 def test_the_network_of_self_attention_only_is_measured_under_its_own_name(not_run):
     records = run(compose("model=[esc,esc_attn]", "lq_size=[32,32]"))
     assert [record.title for record in records] == ["ESC", "ESC (self-attention)"]
@@ -320,6 +339,8 @@ def test_an_error_may_hold_anything(tmp_path, monkeypatch, capsys):
         ("repeats=x", "repeats must be an integer"),
         ("warmup=true", "warmup must be an integer"),
         ("compile=maybe", "compile is true or false, got maybe"),
+        ("fast=maybe", "fast is true or false, got maybe"),
+        ("fast=[]", r"fast=\[\] is an empty list"),
         ("precision=[]", r"precision=\[\] is an empty list"),
         ("scale=[]", r"scale=\[\] is an empty list"),
         ("lq_size=[true,8]", r"a size is \[height,width\]"),

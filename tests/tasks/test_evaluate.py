@@ -150,6 +150,19 @@ def test_attention_and_precision_change_rounding_only(checkpoint):
     assert bf16 != sdpa
 
 
+def test_the_fast_network_has_the_same_quality(checkpoint, tmp_path):
+    common = [f"checkpoint={checkpoint}", "sets=[sample]"]
+    plain, fast, bf16 = (
+        means_of(*common, *changes)["sample"]["psnr_y"]
+        for changes in ([], ["fast=true"], ["fast=true", "precision=bf16-true"])
+    )
+    assert fast == pytest.approx(plain, abs=1e-3)
+    assert bf16 == pytest.approx(plain, abs=0.2)
+    assert bf16 != plain
+    (told,) = evaluate(*common, "fast=true")
+    assert told.conditions == ("made fast",)
+
+
 def test_exact_tiles_change_rounding_only(checkpoint, monkeypatch):
     common = [f"checkpoint={checkpoint}", "sets=[sample]"]
     whole, exact = (
@@ -281,6 +294,10 @@ ONE_THING = r"checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
         (["sr_dir=/nowhere", "scale=4", "sets=[sample]"], "no such folder: sr_dir=/nowhere"),
         (["model=bicubic", "scale=4", "sets=Set5"], r"sets must be a list such as sets=\[Set5"),
         (["model=bicubic", "precision=fp8"], "unknown precision 'fp8'; choose one of: 32-true"),
+        (["model=bicubic", "precision=bf16-true"], "unknown precision 'bf16-true'; choose one of"),
+        (["fast=true", "precision=bf16-mixed"], "choose one of: 32-true, bf16-true, 16-true"),
+        (["model=bicubic", "scale=4", "sets=[sample]", "fast=true"], "only ESC and ESC-FP are"),
+        (["sr_dir=x", "scale=4", "fast=true"], "finished images: leave fast out"),
         (
             ["model=bicubic", "scale=4", "sets=[sample]", "device=tpu9"],
             "device=tpu9 is not available here",
