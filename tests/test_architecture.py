@@ -113,7 +113,7 @@ def test_heavy_packages_stay_where_they_belong(path):
             assert any(relative.startswith(place) for place in allowed), f"{relative}: {name}"
 
 
-@pytest.mark.parametrize("kernel", ["eager", "sdpa", "flex"])
+@pytest.mark.parametrize("kernel", ["eager", "sdpa", "flex", "flash"])
 def test_attention_kernels_do_not_know_each_other(kernel):
     imported = modules_imported(SRC / "attention" / f"{kernel}.py")
     own = {name for name in imported if name.startswith("esc_sr.attention")}

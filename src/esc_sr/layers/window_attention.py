@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ class WindowAttention(nn.Module):
     """Attend within windows; a map of any size is reflect-padded to whole windows and cropped.
 
     The parameters of the bias are this module's own, under the names the bias gives them
-    (`relative_position_bias` for the table); who computes is a plain attribute, `attention`.
+    (`relative_position_bias` for the table); who computes is a plain attribute, `attention`. They
+    stay in float32 at least when the module is cast to 16 bits.
 
     Args:
         dim: Channels in and out.
@@ -90,6 +91,24 @@ class WindowAttention(nn.Module):
         bias = self._bias()
         for part in zip(q.split(max_windows), k.split(max_windows), strict=True):
             yield attention_weights(*part, bias=bias, softmax_scale=self.softmax_scale)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WindowAttention:
+        """Move and cast as any module, but leave the bias in float32 at least.
+
+        In bfloat16 a frequency is wrong in its third digit, which over a window of 32 pixels turns
+        a fast wave by a fifth of a radian; kernels round what is made of it to their own dtype.
+        """
+        parameters = [self.get_parameter(name) for name in self.bias_names]
+        of_bias = [*parameters, *(parameter.grad for parameter in parameters)]
+
+        def at_least_float32(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            narrow = moved.dtype in (torch.bfloat16, torch.float16)
+            if narrow and any(tensor is one for one in of_bias):
+                return tensor.to(moved.device)
+            return moved
+
+        return super()._apply(at_least_float32, recurse)
 
     def _tokens(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return q, k and v of a map of whole windows, each `(B·nW, heads, N, d)`."""

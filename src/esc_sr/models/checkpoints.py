@@ -324,7 +324,15 @@ def _check_bias(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: 
     if ours is None or theirs is None or ours.bias == theirs.bias:
         return
     remedy = f"choose attention/bias={theirs.bias.kind} and a kernel that carries it"
-    if theirs.bias.kind == "table" and ours.bias.kind == "fourier":
+    if theirs.bias.kind == ours.bias.kind:
+        wanted, settings = asdict(theirs.bias), asdict(ours.bias)
+        changes = (
+            f"model.attention.bias.{name}={str(value).lower()}"
+            for name, value in wanted.items()
+            if value != settings[name]
+        )
+        remedy = f"set {' '.join(changes)}"
+    elif theirs.bias.kind == "table" and ours.bias.kind == "fourier":
         remedy = "fit its table first, `esc-sr convert bias=fourier`, or choose attention=sdpa"
     raise InputError(
         f"{source} holds a self-attention with a {_described(theirs.bias)}, this network has a "

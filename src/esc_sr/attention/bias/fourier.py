@@ -102,7 +102,7 @@ class BoundFourierBias(BoundRelativeBias):
     def values(self) -> Tensor:
         """Return the sums of the waves at all offsets, as of a table."""
         height, width = self.window_size
-        phase = self._phase(_centred(2 * height - 1), _centred(2 * width - 1))
+        phase = self._phase(2 * height - 1, 2 * width - 1)
         waves = self.cos[..., None] * phase.cos() + self.sin[..., None] * phase.sin()
         return waves.sum(1).to(self.cos.dtype)
 
@@ -120,7 +120,7 @@ class BoundFourierBias(BoundRelativeBias):
         Returns:
             Two tensors `(heads, N, rank)`.
         """
-        phase = self._phase(*(_centred(side) for side in self.window_size))
+        phase = self._phase(*self.window_size)
         cos, sin = phase.cos(), phase.sin()
         a, b = self.cos[..., None], self.sin[..., None]
         of_query = torch.cat([a * cos - b * sin, a * sin + b * cos], dim=1)
@@ -128,16 +128,19 @@ class BoundFourierBias(BoundRelativeBias):
         dtype = self.cos.dtype
         return of_query.transpose(1, 2).to(dtype), of_key.transpose(1, 2).to(dtype)
 
-    def _phase(self, y: Tensor, x: Tensor) -> Tensor:
-        """Return ω·(y, x) over a grid of positions, `(heads, F, positions)`.
+    def _phase(self, height: int, width: int) -> Tensor:
+        """Return ω·(y, x) over a grid of positions around zero, `(heads, F, height·width)`.
 
         In float64 where there is one: a phase of some hundred radians leaves float32 five digits,
-        and it is a few thousand numbers.
+        and it is a few thousand numbers. Positions are made on the device itself, because copies
+        from the CPU would wait for it, and cannot be captured in a CUDA graph.
         """
-        device = self.frequencies.device
-        dtype = torch.float32 if device.type == "mps" else torch.float64
+        dtype = torch.float32 if self.frequencies.device.type == "mps" else torch.float64
         frequencies = self.frequencies.to(dtype)
-        y, x = (position.to(device, dtype) for position in (y, x))
+        y, x = (
+            torch.arange(count, dtype=dtype, device=frequencies.device) - (count - 1) / 2
+            for count in (height, width)
+        )
         along_y = frequencies[..., 0, None] * y
         along_x = frequencies[..., 1, None] * x
         return (along_y[..., :, None] + along_x[..., None, :]).flatten(2)
@@ -170,8 +173,3 @@ def frequency_grid(count: int, window_size: tuple[int, int]) -> Tensor:
     lowest = sorted(half_plane)[:count]
     grid = [(math.pi * i / height, math.pi * j / width) for _, i, j in lowest]
     return torch.tensor(grid, dtype=torch.float64).reshape(count, 2)
-
-
-def _centred(count: int) -> Tensor:
-    """Return positions around zero, which keep phases small: −(n − 1)/2 … (n − 1)/2."""
-    return torch.arange(count, dtype=torch.float64) - (count - 1) / 2
