@@ -44,6 +44,10 @@ class BoundBias(Protocol):
         """Whether any parameter of the bias is trained."""
         ...
 
+    def values(self) -> Tensor:
+        """Return the bias at all offsets key − query, `(heads, (2·wh − 1)(2·ww − 1))`, row-major."""
+        ...
+
     def dense(self) -> Tensor:
         """Materialise the bias, `(heads, N, N)`, query before key."""
         ...

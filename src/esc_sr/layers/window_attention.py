@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from esc_sr.attention.eager import attention_weights
-from esc_sr.attention.interface import BoundBias, Kernel, SelfAttention
+from esc_sr.attention.interface import Bias, BoundBias, Kernel, SelfAttention
 from esc_sr.errors import InputError
 from esc_sr.functional.windows import from_windows, pad_to_multiple, to_windows
 
@@ -61,7 +61,8 @@ class WindowAttention(nn.Module):
         height, width = x.shape[-2:]
         x = pad_to_multiple(x, self.window_size)
         q, k, v = self._tokens(x)
-        out = self.attention.kernel(q, k, v, bias=self._bias(), softmax_scale=self.softmax_scale)
+        bias = self.bound_bias()
+        out = self.attention.kernel(q, k, v, bias=bias, softmax_scale=self.softmax_scale)
         out = self.to_out(from_windows(out, self.window_size, (x.shape[-2], x.shape[-1])))
         return out[..., :height, :width]
 
@@ -88,7 +89,7 @@ class WindowAttention(nn.Module):
             `(windows, heads, N, N)`.
         """
         q, k, _ = self._tokens(pad_to_multiple(x, self.window_size))
-        bias = self._bias()
+        bias = self.bound_bias()
         for part in zip(q.split(max_windows), k.split(max_windows), strict=True):
             yield attention_weights(*part, bias=bias, softmax_scale=self.softmax_scale)
 
@@ -115,7 +116,7 @@ class WindowAttention(nn.Module):
         parts = self.to_qkv(x).chunk(3, dim=1)
         return tuple(to_windows(part, self.window_size, self.num_heads) for part in parts)
 
-    def _bias(self) -> BoundBias:
+    def bound_bias(self) -> BoundBias:
         """Bind the bias to the parameters as they are now."""
         parameters = {name: getattr(self, name) for name in self.bias_names}
         return self.attention.bias.bind(parameters, self.window_size)
@@ -127,3 +128,31 @@ class WindowAttention(nn.Module):
             InputError: The kernel cannot carry this bias.
         """
         self.attention = SelfAttention(bias=self.attention.bias, kernel=kernel)
+
+    def replace_bias(self, bias: Bias, parameters: Mapping[str, Tensor]) -> None:
+        """Put another bias in the place of this one, which changes what the layer computes.
+
+        Args:
+            bias: The kind and its settings.
+            parameters: Its values by the names of `bias.initial`; they take the device of the ones
+                before and their dtype, float32 at least, and are trained if those were.
+
+        Raises:
+            InputError: The kernel cannot carry the bias.
+            ValueError: Names or shapes are not those of the bias.
+        """
+        attention = SelfAttention(bias=bias, kernel=self.attention.kernel)
+        expected = {n: v.shape for n, v in bias.initial(self.num_heads, self.window_size).items()}
+        found = {name: value.shape for name, value in parameters.items()}
+        if found != expected:
+            raise ValueError(f"a {bias.kind} bias has the parameters {expected}, got {found}")
+        old = [self.get_parameter(name) for name in self.bias_names]
+        dtype = torch.promote_types(old[0].dtype, torch.float32)
+        for name in self.bias_names:
+            delattr(self, name)
+        self.bias_names = tuple(expected)
+        for name, value in parameters.items():
+            value = value.detach().to(old[0].device, dtype, copy=True)
+            requires_grad = any(parameter.requires_grad for parameter in old)
+            self.register_parameter(name, nn.Parameter(value, requires_grad))
+        self.attention = attention
