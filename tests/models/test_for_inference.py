@@ -148,6 +148,18 @@ def test_other_networks_and_values_are_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["esc_lt", "esc_fp"])
+def test_it_is_one_graph_for_every_size(model):
+    network = stirred(create_model(model, scale=2, num_blocks=1, num_conv_attn=1))
+    fast, _ = for_inference(network, compile="dynamic")
+    graph = torch.compile(fast.forward, fullgraph=True, dynamic=True, backend="aot_eager")
+    for size in ((16, 32), (24, 40), (48, 33)):
+        lq = torch.rand(1, 3, *size)
+        with torch.no_grad():
+            assert relative_error(graph(lq), network(lq)) <= 1e-5
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["dynamic", "fixed"])
 def test_compiled_it_gives_the_same(how):
     network = stirred(create_model("esc_lt", scale=2, **SMALL))
