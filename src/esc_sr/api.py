@@ -30,8 +30,8 @@ def create_model(
     Args:
         name: A name of `list_models()`, e.g. "esc", "esc_lt", "esc_fp".
         scale: Super-resolution factor.
-        attention: A name of `conf/attention`, e.g. "eager", "sdpa", "conv_attn", or a bias and a
-            kernel.
+        attention: A name of `conf/attention`, e.g. "eager", "sdpa", "conv_attn", behind a colon
+            what its kernel leaves open, e.g. "flash:sdpa_flash"; or a bias and a kernel.
         overrides: Further arguments of the network's constructor, e.g. `window_size=16`.
 
     Returns:
@@ -47,6 +47,10 @@ def create_model(
     """
     if name not in list_models():
         raise InputError(f"unknown model '{name}'; choose one of: {', '.join(list_models())}")
+    if isinstance(attention, str) and ":" in attention:
+        from esc_sr.attention import attention_by_name
+
+        attention = attention_by_name(attention) or attention
     chosen = [f"attention={attention}"] if isinstance(attention, str) else []
     composed = compose_config("train", [f"model={name}", *chosen])
     composed.scale = scale

@@ -24,6 +24,7 @@ COMMANDS = {
         "esc_sr.tasks.analyze",
         "look inside: similarity of layers, attribution, receptive field, kernels, spectra",
     ),
+    "convert": ("esc_sr.tasks.convert", "give a trained network another bias, for flash attention"),
     "prepare": ("esc_sr.tasks.prepare", "cut a data set into sub-images for fast training"),
 }
 
@@ -43,6 +44,7 @@ examples:
   esc-sr verify esc_x4.pth table=esc_x4
   esc-sr upscale photo.jpg -o photo_x4.png --checkpoint model.safetensors
   esc-sr bench model=[esc,rcan] lq_size=[45,80]
+  esc-sr convert model.safetensors bias=fourier
   esc-sr compare scale=4 output_dir=out
 
 `esc-sr COMMAND --help` explains a command; `esc-sr COMMAND --cfg job` prints its configuration.

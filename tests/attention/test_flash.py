@@ -174,6 +174,27 @@ def test_its_name_means_the_package():
     assert deepcopy(flash) == flash
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_who_attends_is_named_behind_a_colon(kernel):
+    found = attention_by_name(f"flash:{kernel}")
+    assert found == SelfAttention(bias=FourierBias(), kernel=FlashKernel(kernel=kernel))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flash:cudnn", "attention=flash:cudnn: unknown flash kernel 'cudnn'; choose one of"),
+        ("flash:", "attention=flash:: unknown flash kernel ''; choose one of"),
+        ("sdpa:math", "attention=sdpa:math: sdpa leaves nothing to choose"),
+        ("conv_attn:x", "attention=conv_attn:x: conv_attn leaves nothing to choose"),
+        ("fast:x", "unknown attention 'fast'; choose one of"),
+    ],
+)
+def test_a_wrong_choice_behind_a_colon_is_told(name, message):
+    with pytest.raises(InputError, match=message):
+        attention_by_name(name)
+
+
 def test_an_unknown_kernel_lists_the_known_ones():
     with pytest.raises(ValueError, match="unknown flash kernel 'cudnn'; choose one of: flash_attn"):
         FlashKernel(kernel="cudnn")

@@ -209,3 +209,6 @@ def test_create_model_makes_it_by_name():
     network = create_model("esc_lt", scale=2, attention="flash", **TINY, num_heads=3)
     assert network.config["bias"] == {"kind": "fourier", "rank": 16, "learned_frequencies": True}
     assert network.title == "ESC (fourier bias)"
+    network = create_model("esc_lt", scale=2, attention="flash:sdpa", **TINY, num_heads=3)
+    assert network.blocks[0].attn.attention.title == "flash:sdpa+fourier"
+    assert network(torch.rand(1, 3, 9, 11)).shape == (1, 3, 18, 22)

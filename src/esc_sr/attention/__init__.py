@@ -7,6 +7,7 @@ and `attention()`, what its name stands for) and one YAML in `conf/attention/`.
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 
 from esc_sr.attention.interface import SelfAttention
@@ -27,18 +28,33 @@ def attention_by_name(name: str) -> SelfAttention | None:
     """Return what `attention=NAME` stands for.
 
     Args:
-        name: A name of `attention_names()`.
+        name: A name of `attention_names()`; behind a colon what its kernel leaves open, as in
+            "flash:sdpa_flash".
 
     Returns:
         The bias and kernel, or None for `conv_attn`: no self-attention at all.
 
     Raises:
-        InputError: There is no such name.
+        InputError: There is no such name, or nothing of that kind to choose.
     """
-    if name == "conv_attn":
-        return None
-    if name not in attention_names():
+    known, colon, choice = name.partition(":")
+    if known not in attention_names():
         raise InputError(
-            f"unknown attention '{name}'; choose one of: {', '.join(attention_names())}"
+            f"unknown attention '{known}'; choose one of: {', '.join(attention_names())}"
         )
-    return importlib.import_module(f"esc_sr.attention.{name}").attention()
+    if known == "conv_attn":
+        make = _no_self_attention
+    else:
+        make = importlib.import_module(f"esc_sr.attention.{known}").attention
+    if not colon:
+        return make()
+    if not inspect.signature(make).parameters:
+        raise InputError(f"attention={name}: {known} leaves nothing to choose behind a colon")
+    try:
+        return make(choice)
+    except ValueError as error:
+        raise InputError(f"attention={name}: {error}") from error
+
+
+def _no_self_attention() -> None:
+    return None

@@ -178,6 +178,6 @@ def _widened(x: Tensor, width: int) -> Tensor:
     return F.pad(x, (0, width - x.shape[-1])) if x.shape[-1] < width else x
 
 
-def attention() -> SelfAttention:
-    """Return what `attention=flash` stands for."""
-    return SelfAttention(bias=FourierBias(), kernel=FlashKernel())
+def attention(kernel: str = "flash_attn") -> SelfAttention:
+    """Return what `attention=flash`, or "flash:KERNEL", stands for."""
+    return SelfAttention(bias=FourierBias(), kernel=FlashKernel(kernel=kernel))

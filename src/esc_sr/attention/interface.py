@@ -45,7 +45,7 @@ class BoundBias(Protocol):
         ...
 
     def values(self) -> Tensor:
-        """Return the bias at all offsets key − query, `(heads, (2·wh − 1)(2·ww − 1))`, row-major."""
+        """Return the bias by offset key − query, `(heads, (2·wh − 1)(2·ww − 1))`, row-major."""
         ...
 
     def dense(self) -> Tensor:

@@ -25,7 +25,7 @@ from esc_sr.errors import InputError, check_flags, check_integers
 from esc_sr.evaluation import Evaluation, SetResult, evaluate_network, measure_sets
 from esc_sr.files import file_digest, make_folder
 from esc_sr.inference.device import memory_budget, pick_device
-from esc_sr.inference.planning import Plan, plan_tiles
+from esc_sr.inference.planning import Plan, Tiling, plan_tiles
 from esc_sr.models.esc import ESCBase
 from esc_sr.models.for_inference import Precision, for_inference
 from esc_sr.tasks.networks import (
@@ -184,7 +184,15 @@ def measure(
     itemsize = 4 if cfg.precision == "32-true" else 2
 
     def plan(size: tuple[int, int]) -> Plan:
-        return _plan(cfg, network, size, device, itemsize=itemsize)
+        return uncut_plan(
+            network,
+            size,
+            device,
+            scale=cfg.scale,
+            tiling=cfg.tiling,
+            tile=cfg.tile,
+            itemsize=itemsize,
+        )
 
     plan((1, 1))  # refuses wrong options before any work
     return evaluate_network(
@@ -225,18 +233,41 @@ def _open_set(name: str, cfg: DictConfig) -> Dataset[Any]:
     )
 
 
-def _plan(
-    cfg: DictConfig, network: nn.Module, size: tuple[int, int], device: torch.device, itemsize: int
+def uncut_plan(
+    network: nn.Module,
+    size: tuple[int, int],
+    device: torch.device,
+    *,
+    scale: int,
+    tiling: Tiling = "auto",
+    tile: int | None = None,
+    itemsize: int = 4,
 ) -> Plan:
-    """Cut an image so that the result stays that of the whole, unless overlap is asked for."""
+    """Cut an image so that the result stays that of the whole, unless overlap is asked for.
+
+    Args:
+        network: The network.
+        size: (height, width) of the LQ image.
+        device: Where it is computed; its free memory decides.
+        scale: Super-resolution factor.
+        tiling: "whole", "exact", "overlap" or "auto".
+        tile: Side of a tile in LQ pixels; None: by the memory that is free.
+        itemsize: Bytes of a feature.
+
+    Returns:
+        The plan.
+
+    Raises:
+        InputError: The options do not fit each other or the network.
+    """
     options: dict[str, Any] = {
-        "scale": cfg.scale,
+        "scale": scale,
         "budget": memory_budget(device),
-        "tile": cfg.tile,
+        "tile": tile,
         "itemsize": itemsize,
     }
-    plan = plan_tiles(network, size, tiling=cfg.tiling, **options)
-    if plan.method != "overlap" or cfg.tiling == "overlap":
+    plan = plan_tiles(network, size, tiling=tiling, **options)
+    if plan.method != "overlap" or tiling == "overlap":
         return plan
     return plan_tiles(
         network, size, tiling="exact" if isinstance(network, ESCBase) else "whole", **options

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
+from esc_sr.attention.flash import KERNELS
 from esc_sr.errors import InputError, printable
 from esc_sr.inference.planning import Tiling
 from esc_sr.inference.upscaler import Upscaler
@@ -159,7 +160,11 @@ def parser() -> argparse.ArgumentParser:
     computing.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     computing.add_argument("--precision", choices=list(DTYPES), default="fp32")
     computing.add_argument(
-        "--attention", choices=["eager", "sdpa", "flex"], help="kernel; default: sdpa"
+        "--attention",
+        choices=["eager", "sdpa", "flex", "flash", *(f"flash:{kernel}" for kernel in KERNELS)],
+        metavar="KERNEL",
+        help="eager, sdpa (default), flex; flash, or flash:sdpa_flash, flash:sdpa ..., for weights "
+        "of `esc-sr convert`",
     )
     computing.add_argument(
         "--tiling",

@@ -54,6 +54,7 @@ def test_what_is_left_is_measured_over_the_pairs_of_a_window(bias, window):
     difference = fitted - fitted.mean(1, keepdim=True) - wanted
     size = wanted.square().mean(1).sqrt()
     expected = torch.where(size > 1e-12, difference.square().mean(1).sqrt() / size, 0.0)
+    torch.testing.assert_close(fit.rms, size)
     torch.testing.assert_close(fit.relative_rms, expected)
     torch.testing.assert_close(fit.largest, difference.abs().amax(1))
     assert fit.relative_rms.shape == (2,)

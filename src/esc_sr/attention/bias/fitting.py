@@ -27,14 +27,16 @@ class BiasFit:
 
     Attributes:
         parameters: By the names of `Bias.initial`, in float64 on the CPU.
-        relative_rms: `(heads,)`, root mean square of the difference as a part of that of the
-            values, both over all pairs of a window and without their mean. 0 where the values are
-            constant.
+        rms: `(heads,)`, root mean square of the values over all pairs of a window, without their
+            mean: how much the bias moves scores at all.
+        relative_rms: `(heads,)`, the same of the difference, as a part of it; 0 where the values
+            are constant.
         largest: `(heads,)`, largest absolute difference, without its mean.
         largest_amplitude: Largest absolute amplitude of a wave, or value of a table or an axis.
     """
 
     parameters: dict[str, Tensor]
+    rms: Tensor
     relative_rms: Tensor
     largest: Tensor
     largest_amplitude: float
@@ -121,6 +123,7 @@ def _told(
     amplitudes = [value for name, value in parameters.items() if "frequencies" not in name]
     return BiasFit(
         parameters,
+        rms=size,
         relative_rms=torch.where(size > 0, left / size, 0.0),
         largest=difference.abs().amax(-1),
         largest_amplitude=max(value.abs().max().item() for value in amplitudes),
