@@ -11,6 +11,8 @@ from esc_sr.data.sample import sample_dir
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 SHARED = {"in_turn", "photograph"}
+# Trains networks: what it runs is tested as `esc-sr train`.
+LONG = {"attention_bias"}
 SMALL = {
     "attention": "--model esc_lt --lq 16x24 --windows 8 --rounds 2 "
     "--attention eager sdpa flash:math flash:sdpa:48 flash:flash_attn",
@@ -20,6 +22,7 @@ SMALL = {
     "growth": "--windows 8 16 --window-side 16 --sides 16 32 --rounds 1",
     "fast": "--model esc_lt --lq 16x24 --rounds 2",
     "layers": "--sides 32 --rounds 2",
+    "fourier_fit": "--checkpoint CHECKPOINT --window 6 --ranks 2 4 --gains 1 2",
     "training": "--models esc_lt --batch-size 1 --crop 16 --rounds 1",
     "data_loading": "--workers 0 1 --batches 1 --rounds 1",
     "resize": "--rounds 1",
@@ -54,4 +57,4 @@ def test_script_prints_a_table(script, tmp_path):
 
 
 def test_no_script_is_left_out():
-    assert {path.stem for path in SCRIPTS.glob("*.py")} == SMALL.keys() | SHARED
+    assert {path.stem for path in SCRIPTS.glob("*.py")} == SMALL.keys() | SHARED | LONG

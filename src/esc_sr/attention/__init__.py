@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable
 
 from esc_sr.attention.interface import SelfAttention
 from esc_sr.errors import InputError
@@ -42,10 +43,7 @@ def attention_by_name(name: str) -> SelfAttention | None:
         raise InputError(
             f"unknown attention '{known}'; choose one of: {', '.join(attention_names())}"
         )
-    if known == "conv_attn":
-        make = _no_self_attention
-    else:
-        make = importlib.import_module(f"esc_sr.attention.{known}").attention
+    make = _maker(known)
     if not colon:
         return make()
     if not inspect.signature(make).parameters:
@@ -56,5 +54,7 @@ def attention_by_name(name: str) -> SelfAttention | None:
         raise InputError(f"attention={name}: {error}") from error
 
 
-def _no_self_attention() -> None:
-    return None
+def _maker(name: str) -> Callable[..., SelfAttention | None]:
+    if name == "conv_attn":
+        return lambda: None
+    return importlib.import_module(f"esc_sr.attention.{name}").attention
