@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from esc_sr.config import compose_config
-from esc_sr.tasks import upscale
+from esc_sr.tasks import bench, convert, upscale
 from esc_sr.tasks.networks import positional_checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +39,10 @@ def test_every_command_composes(words):
     if command == "upscale":  # no configuration: it has a parser of its own
         upscale.parser().parse_args(overrides)
         return
+    if command == "bench":
+        overrides = bench.translated(overrides)
+    elif command == "convert":
+        overrides = convert.with_output(overrides)
     overrides = positional_checkpoints(overrides)
     if "--compare" in overrides:  # the last two are choices of overrides
         *overrides, first, second = [word for word in overrides if word != "--compare"]

@@ -22,7 +22,7 @@ SMALL = {
     "growth": "--windows 8 16 --window-side 16 --sides 16 32 --rounds 1",
     "fast": "--model esc_lt --lq 16x24 --rounds 2",
     "layers": "--sides 32 --rounds 2",
-    "fourier_fit": "--checkpoint CHECKPOINT --window 6 --ranks 2 4 --gains 1 2",
+    "fourier_fit": "--checkpoint CHECKPOINT --window 6 --ranks 2 4",
     "training": "--models esc_lt --batch-size 1 --crop 16 --rounds 1",
     "data_loading": "--workers 0 1 --batches 1 --rounds 1",
     "resize": "--rounds 1",

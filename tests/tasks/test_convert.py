@@ -112,7 +112,7 @@ def test_what_differs_too_much_is_refused_and_nothing_written(rough, capsys):
     assert "\n" not in str(told.value)
     assert "blocks.0.attn" in capsys.readouterr().out  # the numbers are told all the same
     assert sorted(rough.parent.iterdir()) == before
-    with pytest.raises(InputError, match="bias=fourier rank=48; or force=true"):
+    with pytest.raises(InputError, match="bias=fourier rank=48, or force=true"):
         converted(f"checkpoint={rough}", "bias=axial")
     with pytest.raises(InputError, match="rank=48 or refine=true"):
         converted(f"checkpoint={rough}", "bias=fourier", "rank=2", "refine=false")
@@ -218,12 +218,12 @@ def test_the_command_line(rough, tmp_path):
 
 def test_options_for_the_output_are_read_as_of_upscale():
     for given in (["-o", "a b"], ["--output", "a b"], ["--output=a b"], ["-o=a b"]):
-        assert convert._with_output(["x.pth", *given, "bias=axial"]) == [
+        assert convert.with_output(["x.pth", *given, "bias=axial"]) == [
             "x.pth",
             "output='a b'",
             "bias=axial",
         ]
-    assert convert._with_output(["-o"]) == ["output=''"]
+    assert convert.with_output(["-o"]) == ["output=''"]
 
 
 @pytest.mark.parametrize("attention", ["flash model.attention.kernel.kernel=sdpa", "sdpa", "eager"])

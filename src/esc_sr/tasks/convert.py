@@ -223,19 +223,18 @@ def _check_kept(cfg: DictConfig, bias: Bias, compared: Sequence[ImageComparison]
     worst = min(compared, key=lambda image: image.between)
     if worst.between >= cfg.min_psnr or cfg.force:
         return
+    then = f"attention=flash attention/bias={bias.kind}"
     ways = []
     if isinstance(bias, FourierBias):
         more = _MORE_RANK if bias.rank < _MORE_RANK else 2 * bias.rank
         ways.append(f"rank={more}" + ("" if cfg.refine else " or refine=true"))
+        then += f" model.attention.bias.rank={bias.rank}"
     elif isinstance(bias, AxialBias):
         ways.append(f"bias=fourier rank={_MORE_RANK}")
-    ways.append(
-        "force=true to write it even so and train it on (esc-sr train init_from=FILE "
-        f"attention=flash attention/bias={bias.kind})"
-    )
+    ways.append(f"force=true and training it on (esc-sr train init_from=FILE {then})")
     raise InputError(
         f"the outputs are {worst.between:.2f} dB apart on '{worst.name}', less than min_psnr="
-        f"{cfg.min_psnr:g}: nothing was written; try {'; or '.join(ways)}"
+        f"{cfg.min_psnr:g}: nothing was written; try {', or '.join(ways)}"
     )
 
 
@@ -296,8 +295,12 @@ def _image_table(compared: Sequence[ImageComparison], protocol: Protocol) -> Tab
     return table
 
 
-def _with_output(arguments: Sequence[str]) -> list[str]:
-    """Turn `-o FILE`, as `esc-sr upscale` takes it, into `output='FILE'`."""
+def with_output(arguments: Sequence[str]) -> list[str]:
+    """Turn `-o FILE`, as `esc-sr upscale` takes it, into Hydra's `output='FILE'`.
+
+    Args:
+        arguments: What stands behind the command's name.
+    """
     turned: list[str] = []
     rest = iter(arguments)
     for argument in rest:
@@ -313,4 +316,4 @@ def _with_output(arguments: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Run `esc-sr convert` with what stands behind it."""
-    hydra_main("convert", run, positional_checkpoints(_with_output(arguments)))
+    hydra_main("convert", run, positional_checkpoints(with_output(arguments)))
