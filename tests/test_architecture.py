@@ -35,7 +35,7 @@ ALLOWED = {
     "evaluation": {"inference", "metrics"},
     "training": {"training", "inference", "profiling", "losses", "metrics", "data", "functional"},
     "config": set(),
-    "api": {"config", "models"},
+    "api": {"config", "models", "attention"},
     "cli": set(),
     "drawing": set(),
     "errors": set(),
