@@ -15,26 +15,13 @@ from collections.abc import Callable
 from itertools import product
 
 import torch
-from in_turn import esc, measure, print_conditions, print_table, ratio_text
+from in_turn import attention_of, esc, measure, print_conditions, print_table, ratio_text
 from torch import nn
 
-from esc_sr.attention import SelfAttention
-from esc_sr.attention.bias import FourierBias
-from esc_sr.attention.flash import FlashKernel
 from esc_sr.errors import InputError
 from esc_sr.profiling.fresh import Setting
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def attention_of(name: str) -> SelfAttention | str:
-    """Return what `create_model` takes for a name of this script."""
-    kind, _, rest = name.partition(":")
-    if kind != "flash":
-        return name
-    kernel, _, rank = rest.partition(":")
-    bias = FourierBias(rank=int(rank or 16))
-    return SelfAttention(bias=bias, kernel=FlashKernel(kernel=kernel))
 
 
 def runs(build: Callable[[], nn.Module], name: str, setting: Setting) -> bool:

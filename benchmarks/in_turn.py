@@ -16,6 +16,9 @@ import torch
 from torch import nn
 
 from esc_sr import create_model
+from esc_sr.attention import SelfAttention
+from esc_sr.attention.bias import FourierBias
+from esc_sr.attention.flash import FlashKernel
 from esc_sr.profiling.conditions import device_name, versions
 from esc_sr.profiling.fresh import FreshProcess, Setting, time_in_turn
 from esc_sr.profiling.latency import Spread, spread_of
@@ -37,6 +40,19 @@ class Costs:
     def ratio_to(self, baseline: Costs) -> Spread:
         pairs = zip(self.times, baseline.times, strict=True)
         return spread_of([time / base for time, base in pairs])
+
+
+def attention_of(name: str) -> SelfAttention | str:
+    """Return what `create_model` takes for a name of these scripts.
+
+    Those of `attention=`, and `flash:KERNEL` or `flash:KERNEL:RANK` with a Fourier bias.
+    """
+    kind, _, rest = name.partition(":")
+    if kind != "flash":
+        return name
+    kernel, _, rank = rest.partition(":")
+    bias = FourierBias(rank=int(rank or 16))
+    return SelfAttention(bias=bias, kernel=FlashKernel(kernel=kernel))
 
 
 def esc(name: str = "esc", **arguments: object) -> Callable[[], nn.Module]:

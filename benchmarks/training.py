@@ -1,28 +1,30 @@
 """Throughput and memory of a training step: forward, L1, backward, AdamW.
 
 python benchmarks/training.py [--batch-size 4] [--crop 64] [--device cuda --precision bf16]
+    [--attention sdpa flash:sdpa_flash] [--compile]
 """
 
 import argparse
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
-from in_turn import esc, measure, print_conditions, print_table, ratio_text
+from in_turn import attention_of, esc, measure, print_conditions, print_table, ratio_text
 from torch import Tensor, nn
 
 from esc_sr.profiling.fresh import Setting
-
-KERNELS = ("sdpa", "eager", "conv_attn")
 
 
 class TrainingStep(nn.Module):
     """A network whose forward pass is a whole step of training."""
 
-    def __init__(self, build: Callable[[], nn.Module]) -> None:
+    def __init__(self, build: Callable[[], nn.Module], compiled: bool) -> None:
         super().__init__()
         self.network = build()
+        if compiled:
+            self.network.compile(dynamic=False)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), betas=(0.9, 0.9))
 
     @torch.enable_grad()
@@ -39,6 +41,13 @@ class TrainingStep(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["esc", "esc_lt"])
+    parser.add_argument(
+        "--attention",
+        nargs="+",
+        default=["sdpa", "eager", "flash:sdpa_flash", "flash:sdpa_flash:48", "conv_attn"],
+        help="the first is the baseline",
+    )
+    parser.add_argument("--compile", action="store_true", help="each of them compiled, too")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--crop", type=int, default=64, help="side of the LQ patches")
     parser.add_argument("--rounds", type=int, default=5)
@@ -53,21 +62,29 @@ def main() -> None:
     )
     rows = []
     for model in arguments.models:
-        builds = {kernel: partial(TrainingStep, esc(model, attention=kernel)) for kernel in KERNELS}
+        builds = {
+            name + (", compiled" if compiled else ""): partial(
+                TrainingStep, esc(model, attention=attention_of(name)), compiled
+            )
+            for name, compiled in product(
+                arguments.attention, [False, True][: 1 + arguments.compile]
+            )
+        }
         found = measure(builds, setting, rounds=arguments.rounds)
         rows += [
             [
                 model,
-                kernel,
+                name,
                 f"{costs.median_ms:.0f}",
                 f"{1e3 * arguments.batch_size / costs.median_ms:.2f}",
-                ratio_text(costs.ratio_to(found[KERNELS[0]])),
+                ratio_text(costs.ratio_to(found[arguments.attention[0]])),
                 f"{costs.memory_mib:.0f}",
             ]
-            for kernel, costs in found.items()
+            for name, costs in found.items()
         ]
     print_conditions(setting, rounds=arguments.rounds)
-    headings = ["network", "attention", "step (ms)", "patches/s", "÷ sdpa", "memory (MiB)"]
+    headings = ["network", "attention", "step (ms)", "patches/s"]
+    headings += [f"÷ {arguments.attention[0]}", "memory (MiB)"]
     print_table(headings, rows, left=2)
 
 
