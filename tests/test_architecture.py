@@ -18,6 +18,7 @@ ALLOWED = {
     "losses": {"losses", "functional"},
     "metrics": {"metrics", "functional"},
     "published": {"published"},
+    "runs": {"runs"},
     "comparison": {"comparison", "drawing", "published", "profiling"},
     "data": {"data", "functional"},
     "inference": {"inference", "models", "layers", "functional"},

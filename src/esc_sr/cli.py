@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from esc_sr import __version__
+from esc_sr.errors import InputError, printable
 
 # name: (module with a `main()`, what it does)
 COMMANDS = {
@@ -76,6 +77,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.path.append(os.getcwd())  # behind all else: modules there may be `_target_`s
     try:
         importlib.import_module(COMMANDS[command][0]).main(rest)
+    except InputError as error:  # in the arguments, before there is a configuration
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        sys.stderr.write(f"esc-sr: error: {printable(str(error))}\n")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("esc-sr: interrupted\n")
         sys.exit(130)

@@ -165,7 +165,8 @@ def hydra_main(
     """Run a command: compose `conf/<config_name>.yaml` with its arguments, hand it to `task`.
 
     What is the user's to mend is told in one line on standard error, with exit status 1. Set
-    `HYDRA_FULL_ERROR=1` to see tracebacks instead.
+    `HYDRA_FULL_ERROR=1` to see tracebacks instead. A job of a multirun that fails leaves the others
+    to go on; the failures are listed at the end.
 
     Args:
         config_name: A YAML at the top of `conf/`.
@@ -173,17 +174,44 @@ def hydra_main(
         arguments: What stands on the command line behind the command's name.
     """
     import hydra
+    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
+    from hydra.types import RunMode
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     asked = os.environ.get("HYDRA_FULL_ERROR")
 
+    jobs: list[str | None] = []  # of a multirun, with what has failed
+
+    def tell(text: str) -> None:
+        sys.stderr.write(f"esc-sr: error: {printable(text)}\n")
+
     def leave(error: BaseException) -> NoReturn:
         if asked == "1":
             raise error
-        sys.stderr.write(f"esc-sr: error: {printable(_explain(error, config_name))}\n")
+        tell(_explain(error, config_name))
         sys.exit(1)
+
+    def fail(error: BaseException) -> NoReturn:
+        """End a job: of a multirun alone, else the command."""
+        name = jobs[-1] = name_of_job()
+        if name is None:
+            leave(error)
+        if asked == "1":
+            raise error
+        tell(f"{name}: {_explain(error, config_name)}")
+        # A new one, without the frames of the other, which hold a network.
+        raise InputError(f"{name} failed") from None
+
+    def name_of_job() -> str | None:
+        """Name a multirun's job by its number and by what is not on the command line as it is."""
+        hydra = HydraConfig.get()
+        if hydra.mode != RunMode.MULTIRUN:
+            return None
+        given = {argument.casefold() for argument in complete}
+        own = [one for one in hydra.overrides.task if one.casefold() not in given]
+        return f"job {hydra.job.num}" + (f" ({', '.join(own)})" if own else "")
 
     def hydra_raises() -> None:
         # Else Hydra itself would print several lines and leave.
@@ -205,15 +233,17 @@ def hydra_main(
         # of this one.
         sys.argv = command_line
         restore()
+        jobs.append(None)
         try:
             _check_folders(config)
             OmegaConf.set_readonly(config, True)
             return task(config)
         except told as error:
-            leave(error)
+            fail(error)
         except RuntimeError as error:
             # What the other processes of a run see when one of them has left.
             if "closed by peer" not in str(error) and "reset by peer" not in str(error):
+                jobs[-1] = name_of_job()
                 raise
             leave(InputError("another process of this run stopped; its message stands above"))
         finally:
@@ -225,7 +255,10 @@ def hydra_main(
     try:
         main(job)()
     except told as error:
-        leave(error)
+        failed = [job for job in jobs if job is not None]
+        if not failed:
+            leave(error)
+        leave(InputError(f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(failed)}"))
     except ValueError as error:
         if "Config group override" not in str(error):
             raise

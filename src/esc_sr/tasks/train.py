@@ -11,20 +11,27 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from esc_sr.config import hydra_main, instantiate
-from esc_sr.errors import InputError, check_integers
+from esc_sr.errors import InputError, check_flags, check_integers
 from esc_sr.evaluation import Evaluation, evaluate_network
 from esc_sr.metrics.protocol import Protocol, check_distinct
 from esc_sr.models.bicubic import Bicubic
 from esc_sr.models.checkpoints import load_weights, read_checkpoint, save_model, warm_start
 from esc_sr.models.esc import ESCBase
 from esc_sr.profiling.macs import count_parameters
+from esc_sr.runs.finding import find_finished
+from esc_sr.runs.record import number
 from esc_sr.tasks.networks import check_attention
+from esc_sr.tasks.recording import RunRecorder
+from esc_sr.tasks.repeating import repeated
+from esc_sr.tasks.results import write_results
 from esc_sr.tasks.tables import print_quality
 from esc_sr.training.module import SRLightningModule
 
@@ -36,7 +43,7 @@ class TrainResult:
     """What a training run left behind.
 
     Attributes:
-        output_dir: The folder of the run.
+        output_dir: The folder of the run; of the one that had finished before, if this was skipped.
         best_score: Best value of `monitor`, or None if there was no validation.
         checkpoint: The best checkpoint, else the last one, else None.
         table: Results on the validation sets, of bicubic too; empty without `final_table`.
@@ -62,6 +69,10 @@ def run(cfg: DictConfig) -> TrainResult:
     """
     check_counts(cfg)
     output_dir = Path(cfg.paths.output_dir)
+    recorder = RunRecorder(output_dir, _resolved(cfg))
+    config = recorder.record.config  # without secrets: checkpoints and logs are given to others
+    if cfg.skip_finished and (earlier := _finished_before(cfg, recorder)) is not None:
+        return earlier
     resume_from = find_resume_checkpoint(cfg.ckpt_path, output_dir)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
 
@@ -70,7 +81,6 @@ def run(cfg: DictConfig) -> TrainResult:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{cfg.model._target_} has nothing to train; choose e.g. model=esc")
     load_start(network, cfg.init_from, resume_from)
-    resolved = _resolved(cfg)
     datamodule = instantiate(cfg.data)
     protocols: tuple[Protocol, ...] = tuple(instantiate(cfg.protocol).values())
     check_distinct(protocols)
@@ -84,7 +94,7 @@ def run(cfg: DictConfig) -> TrainResult:
         scheduler=instantiate(cfg.scheduler),
         metrics=metrics,
         compile=cfg.compile,
-        config=resolved,
+        config=config,
     )
     callbacks = list((instantiate(cfg.get("callbacks")) or {}).values())
     loggers = list((instantiate(cfg.get("logger")) or {}).values())
@@ -100,31 +110,37 @@ def run(cfg: DictConfig) -> TrainResult:
     if trainer.strategy.root_device.type == "cpu":
         try_gradient(network)
     for logger in trainer.loggers:
-        logger.log_hyperparams(resolved)
+        logger.log_hyperparams(config)
     _announce(network, output_dir, resume_from, trainer)
 
-    try:
-        # Lightning would unpickle anything by default.
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
-    except (KeyboardInterrupt, SystemExit):
-        if trainer.is_global_zero:
-            log.info(
-                "interrupted at step %d; go on with the same command and run_dir=%s ckpt_path=last",
-                trainer.global_step,
-                _shown(output_dir),
-            )
-        raise
+    with recorder.watching(trainer, network, _title(network)):
+        try:
+            # Lightning would unpickle anything by default.
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+        except (KeyboardInterrupt, SystemExit):
+            if trainer.is_global_zero:
+                log.info(
+                    "interrupted at step %d; go on with the same command and "
+                    "run_dir=%s ckpt_path=last",
+                    trainer.global_step,
+                    _shown(output_dir),
+                )
+            raise
 
-    best, best_score = best_checkpoint(trainer)
-    if best is not None:
-        load_weights(network, read_checkpoint(best).state_dict, source=str(best))
-    table: list[Evaluation] = []
-    if trainer.is_global_zero:
+        best, best_score = best_checkpoint(trainer)
+        if best is not None:
+            load_weights(network, read_checkpoint(best).state_dict, source=str(best))
+        table: list[Evaluation] = []
         weights = None
-        if isinstance(network, ESCBase):
-            weights = save_model(network, output_dir / "model.safetensors")
-        if cfg.final_table:
-            table = _compare_with_bicubic(cfg.scale, network, protocols, datamodule, trainer)
+        if trainer.is_global_zero:
+            if isinstance(network, ESCBase):
+                weights = save_model(network, output_dir / "model.safetensors")
+            if cfg.final_table:
+                table = _compare_with_bicubic(cfg.scale, network, protocols, datamodule, trainer)
+                write_results(table, output_dir)
+            recorder.reached(trainer, best_score, table)
+    if trainer.is_global_zero:
+        if table:
             print_quality(Console(), table)
         _tell_where(output_dir, weights, best, trainer)
     return TrainResult(output_dir, best_score, best, table)
@@ -141,6 +157,7 @@ def check_counts(cfg: DictConfig) -> None:
     trainer = cfg.trainer
     every, accumulate = trainer.val_check_interval, trainer.accumulate_grad_batches
     check_integers(0, seed=cfg.seed)
+    check_flags(skip_finished=cfg.skip_finished)
     check_integers(1, scale=cfg.scale)
     check_integers(-1, **{"trainer.max_steps": trainer.max_steps})
     check_integers(
@@ -257,6 +274,23 @@ def _title(network: torch.nn.Module) -> str:
     return getattr(network, "title", type(network).__name__)
 
 
+def _finished_before(cfg: DictConfig, recorder: RunRecorder) -> TrainResult | None:
+    """Return what a finished run of the same configuration left behind, if there is one."""
+    roots = [recorder.output_dir, Path(cfg.paths.runs_dir)]
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        roots.insert(1, Path(HydraConfig.get().sweep.dir))
+    found = find_finished(recorder.record.config_hash, roots)
+    if found is None:
+        return None
+    folder, record = found
+    log.info("skipped: the same configuration has finished in %s", _shown(folder))
+    if folder.resolve() != recorder.output_dir.resolve():
+        recorder.skipped(folder)
+    kept = (folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    checkpoint = next((path for path in kept if path.is_file()), None)
+    return TrainResult(folder, number(record.best_score), checkpoint, [])
+
+
 def _resolved(cfg: DictConfig) -> dict[str, Any]:
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
@@ -313,10 +347,17 @@ def _shown(path: Path) -> Path:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run `esc-sr train`; a sweeper is given the best value of `monitor`."""
+    """Run `esc-sr train`; a sweeper is given the best value of `monitor`.
+
+    Args:
+        arguments: What stands behind it.
+
+    Raises:
+        InputError: `--from` names no run that can be repeated.
+    """
     # Lightning 2.6 calls what torch 2.13 deprecates; nobody who trains can mend that.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # Resuming in the same folder is what ckpt_path=last is for; DDP copies some small gradients.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    hydra_main("train", lambda cfg: run(cfg).best_score, arguments)
+    hydra_main("train", lambda cfg: run(cfg).best_score, repeated(arguments))

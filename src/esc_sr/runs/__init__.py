@@ -1,0 +1,1 @@
+"""What a run folder says about its run: what was asked, with which code, and what came of it."""

@@ -1,0 +1,56 @@
+import pytest
+
+from esc_sr.runs.redaction import HIDDEN, redacted, redacted_override, redacted_text
+
+SECRETS = [
+    "ghp_" + "a1" * 18,
+    "hf_" + "b2" * 17,
+    "AKIA" + "ABCD2345" * 2,
+]
+
+
+def test_values_are_hidden_by_their_key_and_by_their_shape():
+    config = {
+        "logger": {"wandb": {"api_key": "abc", "project": "esc_sr", "tags": [SECRETS[0]]}},
+        "data": {"gt_dir": "https://me:hunter2@example.org/x", "hub_token": "t", "password": None},
+        "model": {"num_tokens_kept": 3, "use_token": True},
+    }
+    assert redacted(config) == {
+        "logger": {"wandb": {"api_key": HIDDEN, "project": "esc_sr", "tags": [HIDDEN]}},
+        "data": {
+            "gt_dir": f"https://{HIDDEN}@example.org/x",
+            "hub_token": HIDDEN,
+            "password": None,
+        },
+        "model": {"num_tokens_kept": 3, "use_token": True},
+    }
+
+
+def test_overrides_keep_their_key():
+    assert redacted_override("++logger.wandb.api_key=x=y") == f"++logger.wandb.api_key={HIDDEN}"
+    assert redacted_override(f"note={SECRETS[1]}") == f"note={HIDDEN}"
+    assert redacted_override("~callbacks.images") == "~callbacks.images"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "+API_KEY = 'not-a-long-one'",
+        '+  "password": "correct horse battery"',
+        "+secret_name: 0123456789abcdef",
+        *(f"+x = f({secret})" for secret in SECRETS),
+        "+-----BEGIN RSA PRIVATE KEY-----\n+MIIE\n+-----END RSA PRIVATE KEY-----",
+    ],
+)
+def test_literals_in_a_diff_are_hidden(line):
+    told = redacted_text(f" context\n{line}\n")
+    assert HIDDEN in told
+    for secret in ("not-a-long-one", "correct horse", "0123456789abcdef", "MIIE", *SECRETS):
+        assert secret not in told
+
+
+@pytest.mark.parametrize(
+    "line", ["+tokens = tokenizer.encode(text)", "+token: Tensor", "+def secret(key): ...", "+x=1"]
+)
+def test_code_stays_code(line):
+    assert redacted_text(line) == line
