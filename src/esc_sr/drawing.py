@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -195,6 +197,21 @@ def draw_legend(
         at += before + text_width + gap
 
 
+def rendered(figure: Figure, suffix: str) -> bytes:
+    """Return a figure as the content of a file; the same figure gives the same bytes.
+
+    Args:
+        figure: What was drawn.
+        suffix: A key of `FORMATS`.
+    """
+    content = io.BytesIO()
+    with drawing_style(), warnings.catch_warnings():
+        # A name may be in any writing; a box is drawn for what the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(content, format=suffix, dpi=_DPI, metadata=FORMATS[suffix])
+    return content.getvalue()
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure, all or nothing; the same figure gives the same bytes.
 
@@ -202,6 +219,6 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure: What was drawn.
         path: Its suffix, a key of `FORMATS`, says the format.
     """
-    metadata = FORMATS[path.suffix.removeprefix(".")]
-    with drawing_style(), replacing(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI, metadata=metadata)
+    content = rendered(figure, path.suffix.removeprefix("."))
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from esc_sr.comparison.placement import Bubble, place_labels
+from esc_sr.comparison.labels import arrange_labels, shortened
 from esc_sr.comparison.rows import ComparisonRow
 from esc_sr.drawing import (
     FONT_SIZE,
@@ -21,7 +21,6 @@ from esc_sr.drawing import (
     new_figure,
     round_numbers,
     scale_axis,
-    size_in_points,
 )
 from esc_sr.errors import InputError
 
@@ -47,7 +46,6 @@ _KINDS = {
 _LEFT, _RIGHT, _AXES_HEIGHT, _LINE, _TICKS = 39.0, 6.0, 165.0, 9.0, 21.0
 _SIDE_BY_SIDE = 5.5 * POINTS_PER_INCH
 _LARGEST, _UNSIZED = 26.0, 5.0
-_LONGEST_LABEL = 25  # letters; of longer names the middle is left out
 
 
 @dataclass(frozen=True)
@@ -276,10 +274,7 @@ def _fill(kind: str) -> str:
 
 def _label(row: ComparisonRow, doubtful: str) -> str:
     """Name a bubble, with the marks that its numbers have in the table."""
-    name = row.network
-    if len(name) > _LONGEST_LABEL:
-        half = (_LONGEST_LABEL - 1) // 2
-        name = f"{name[:half]}…{name[-half:]}"
+    name = shortened(row.network)
     return name + ("†" if row.borrowed else "") + ("‡" if doubtful in row.doubtful else "")
 
 
@@ -300,24 +295,8 @@ def _draw_labels(
         )
         for point in points
     ]
-    to_axes = axes.transData + axes.transAxes.inverted()
-    bubbles = []
-    for point in points:
-        x, y = to_axes.transform((point.x, point.y))
-        bubbles.append(Bubble(x * frame[0], y * frame[1], _diameter(point) / 2))
-    labels = place_labels(bubbles, [size_in_points(text) for text in texts], frame)
-    for text, label in zip(texts, labels, strict=True):
-        text.set_position((label.box.x / frame[0], label.box.y / frame[1]))
-        if label.leader is not None:
-            (x, y), (to_x, to_y) = label.leader
-            axes.plot(
-                [x / frame[0], to_x / frame[0]],
-                [y / frame[1], to_y / frame[1]],
-                transform=axes.transAxes,
-                color="#777777",
-                linewidth=0.5,
-                zorder=4,
-            )
+    radii = [_diameter(point) / 2 for point in points]
+    arrange_labels(axes, texts, [(point.x, point.y) for point in points], radii, frame)
 
 
 def _title(rows: Sequence[ComparisonRow], width: float, *, hardware: bool) -> str:

@@ -15,29 +15,8 @@ from rich.text import Text
 
 from esc_sr.comparison.rows import ComparisonRow
 from esc_sr.comparison.sections import METRICS, Cell, Number, Section
+from esc_sr.markup import latex_line, latex_text, markdown_text
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "×": r"$\times$",
-    "–": "--",
-    "∞": r"$\infty$",
-    "†": r"$^\dagger$",
-    "‡": r"$^\ddagger$",
-    "®": r"\textregistered{}",
-    "™": r"\texttrademark{}",
-}
 # Longer ones make a table of five sets wider than a page, unless it is set smaller.
 _SHORT_LABEL = 14
 _RANK_STYLES = ("", "bold", "underline")
@@ -57,18 +36,18 @@ def markdown(
     Returns:
         A whole document.
     """
-    parts = [f"# {_plain(title)}"]
+    parts = [f"# {markdown_text(title)}"]
     for section in sections:
         rules = [":--", *("--:" for _ in section.headings[1:])]
         lines = [[_heading(*heading) for heading in section.headings], rules]
         for network, cells in section.rows:
             numbers = (" / ".join(map(_markdown_number, cell)) for cell in cells)
-            lines.append([_plain(network), *numbers])
-        parts.append(_plain(section.conditions))
+            lines.append([markdown_text(network), *numbers])
+        parts.append(markdown_text(section.conditions))
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    parts.append("\n".join(f"- {_plain(note)}" for note in told))
+    parts.append("\n".join(f"- {markdown_text(note)}" for note in told))
     if picture is not None:
-        parts.append(f"![{_plain(title)}]({picture})")
+        parts.append(f"![{markdown_text(title)}]({picture})")
     return "\n\n".join(parts) + "\n"
 
 
@@ -90,12 +69,12 @@ def latex(sections: Sequence[Section], told: Sequence[str], *, title: str) -> st
         body.append(rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{section.origin}}}}} \\")
         names, units = zip(*section.headings, strict=True)
         # Units in a line of their own keep the columns narrow.
-        body.append(_latex_line([_escape(name) for name in names]))
-        body.append(_latex_line([f"({_escape(unit)})" if unit else "" for unit in units]))
+        body.append(latex_line([latex_text(name) for name in names]))
+        body.append(latex_line([f"({latex_text(unit)})" if unit else "" for unit in units]))
         body.append(r"\midrule")
         for network, cells in section.rows:
             numbers = ("/".join(map(_latex_number, cell)) for cell in cells)
-            body.append(_latex_line([_escape(network), *numbers]))
+            body.append(latex_line([latex_text(network), *numbers]))
     body.append(r"\bottomrule")
     labels = [network for section in sections for network, _ in section.rows]
     size = r"\footnotesize" if max(map(len, labels)) <= _SHORT_LABEL else r"\scriptsize"
@@ -107,7 +86,7 @@ def latex(sections: Sequence[Section], told: Sequence[str], *, title: str) -> st
             r"  \centering",
             r"  \caption{%",
             *textwrap.wrap(
-                _escape(caption),
+                latex_text(caption),
                 width=96,
                 initial_indent="    ",
                 subsequent_indent="    ",
@@ -214,25 +193,9 @@ def _heading(name: str, unit: str) -> str:
 def _markdown_number(number: Number) -> str:
     # GitHub underlines <ins> and drops <u>.
     before, after = (("", ""), ("**", "**"), ("<ins>", "</ins>"))[number.rank]
-    return f"{before}{_plain(number.text)}{after}{number.mark}"
+    return f"{before}{markdown_text(number.text)}{after}{number.mark}"
 
 
 def _latex_number(number: Number) -> str:
     before, after = (("", ""), (r"\textbf{", "}"), (r"\underline{", "}"))[number.rank]
-    return f"{before}{_escape(number.text)}{after}{_escape(number.mark)}"
-
-
-def _latex_line(cells: Sequence[str]) -> str:
-    # Behind the end of the line before, a bracket or a star would be taken for its option.
-    guard = "{}" if cells[0].startswith(("[", "*")) else ""
-    return f"{guard}{' & '.join(cells)} \\\\"
-
-
-def _escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
-def _plain(text: str) -> str:
-    """Keep Markdown from reading signs as markup; underscores within words are none."""
-    text = re.sub(r"([\\|*<`\[\]])", r"\\\1", text)
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
+    return f"{before}{latex_text(number.text)}{after}{latex_text(number.mark)}"

@@ -20,10 +20,8 @@ from torch import Tensor
 from esc_sr.errors import InputError
 from esc_sr.files import replacing
 from esc_sr.functional.resize import matlab_imresize
+from esc_sr.runs.grids import GAP, LABEL_HEIGHT
 from esc_sr.training.callbacks.immediate import log_step
-
-LABEL_HEIGHT = 14  # pixels; Pillow's built-in font is 11 high
-GAP = 2  # pixels between panels
 
 
 def comparison_grid(lq: Tensor, sr: Tensor, gt: Tensor, *, max_size: int) -> NDArray[np.uint8]:

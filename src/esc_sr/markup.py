@@ -1,0 +1,57 @@
+"""Texts from anywhere as plain text of Markdown and LaTeX, where many signs mean something."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "×": r"$\times$",
+    "–": "--",
+    "∞": r"$\infty$",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "®": r"\textregistered{}",
+    "™": r"\texttrademark{}",
+}
+
+
+def latex_text(text: str) -> str:
+    r"""Return a text that LaTeX prints as it is.
+
+    Example:
+        >>> print(latex_text("100 % of a_b"))
+        100 \% of a\_b
+    """
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex_line(cells: Sequence[str]) -> str:
+    """Return one line of a table, of cells that are LaTeX already."""
+    # Behind the end of the line before, a bracket or a star would be taken for its option.
+    guard = "{}" if cells[0].startswith(("[", "*")) else ""
+    return f"{guard}{' & '.join(cells)} \\\\"
+
+
+def markdown_text(text: str) -> str:
+    r"""Keep Markdown from reading signs as markup; underscores within words are none.
+
+    Example:
+        >>> print(markdown_text("*a* | b_c"))
+        \*a\* \| b_c
+    """
+    text = re.sub(r"([\\|*<`\[\]])", r"\\\1", text)
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
