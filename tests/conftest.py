@@ -1,3 +1,4 @@
+import csv
 import os
 from pathlib import Path
 
@@ -5,9 +6,13 @@ from pathlib import Path
 # Set before torch is imported, and inherited by the commands that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
+
+from esc_sr.runs.record import RunRecord, write_record
 
 # Machines are shared: what takes long here says nothing about the code.
 settings.register_profile("default", deadline=None, max_examples=40, derandomize=True)
@@ -47,6 +52,85 @@ _RECORD = {
 def record():
     """Make a record of `esc-sr bench`."""
     return lambda **changes: _RECORD | changes
+
+
+_CONFIG = {
+    "scale": 2,
+    "seed": 0,
+    "monitor": "val/psnr_y",
+    "attention": "sdpa",
+    "optimizer": {"lr": 0.001},
+    "trainer": {"max_steps": 40},
+    "data": {"seed": 0},
+    "callbacks": {
+        "latency": {
+            "_target_": "esc_sr.training.callbacks.latency.LatencyMonitor",
+            "lq_size": [64, 48],
+        },
+        "best": {"monitor": "val/psnr_y", "mode": "max"},
+    },
+}
+
+
+@pytest.fixture
+def make_run():
+    """Write a run folder as training does, with numbers of choice and without training."""
+
+    def make(folder, *, psnr=(30.0, 31.0, 32.0), attention="sdpa", seed=0, **changes):
+        config = _CONFIG | {"attention": attention, "seed": seed, "data": {"seed": seed}}
+        config |= changes.pop("config", {})
+        set_name = changes.pop("set_name", "Set5")
+        names = ["bird", "baby", "head", "lady", "lake"][: len(psnr)]
+        ssim = [value / 40 for value in psnr]
+        values = {
+            "state": "finished",
+            "config": config,
+            "config_hash": f"{attention}{seed}",
+            "overrides": [f"attention={attention}", f"seed={seed}"],
+            "choices": {"attention": attention},
+            "network": "ESC",
+            "params_k": 22.2,
+            "macs_g": 5.33,
+            "macs_lq_size": [360, 640],
+            "best_score": sum(psnr) / len(psnr) if psnr else None,
+            "measured": {
+                "perf/latency_ms": 10.0 + seed,
+                "perf/inference_peak_memory_mib": 400.0,
+                f"val/{set_name}/psnr_y": 29.0,
+                f"val/{set_name}/ssim_y": 0.7,
+            },
+            "results": {set_name: {"images": names, "psnr_y": list(psnr), "ssim_y": ssim}},
+            "sessions": [
+                {
+                    "started": "2026-01-01T00:00:00+00:00",
+                    "finished": "2026-01-01T00:01:15+00:00",
+                    "wall_s": 75.0,
+                    "step": 40,
+                    "versions": {"torch": "2.13.0", "cuda": None},
+                    "device": {"type": "cpu", "name": "Some CPU", "threads": 2, "processes": 1},
+                    "git": [{"of": "esc_sr", "commit": "0123456789abcdef", "dirty": True}],
+                }
+            ],
+        }
+        write_record(RunRecord(**(values | changes)), folder)
+        log = folder / "csv" / "version_0" / "metrics.csv"
+        log.parent.mkdir(parents=True)
+        with log.open("w", newline="") as file:
+            writer = csv.writer(file)
+            keys = ["val/psnr_y", f"val/{set_name}/psnr_y", f"val/{set_name}/ssim_y"]
+            writer.writerow(["step", "train/loss", "lr-AdamW", *keys])
+            for step in range(0, 40, 10):
+                writer.writerow([step + 9, 1 / (step + 1), 1e-3, "", "", ""])
+            for step, value in ((19, 31.0), (39, 29.0)):
+                writer.writerow([step, "", "", value, value, 0.7])
+        grid = np.full((14 + 16, 4 * 16 + 6, 3), seed, np.uint8)
+        for step in (20, 40):
+            path = folder / "images" / set_name / f"bird_step{step:07d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(grid + step).save(path)
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from esc_sr.config import compose_config
 from esc_sr.tasks import bench, convert, upscale
 from esc_sr.tasks.networks import positional_checkpoints
+from esc_sr.tasks.report import positional_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,7 +44,8 @@ def test_every_command_composes(words):
         overrides = bench.translated(overrides)
     elif command == "convert":
         overrides = convert.with_output(overrides)
-    overrides = positional_checkpoints(overrides)
+    positional = positional_runs if command == "report" else positional_checkpoints
+    overrides = positional(overrides)
     if "--compare" in overrides:  # the last two are choices of overrides
         *overrides, first, second = [word for word in overrides if word != "--compare"]
         for choice in (first, second):

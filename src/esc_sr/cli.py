@@ -19,6 +19,7 @@ COMMANDS = {
         "esc_sr.tasks.compare",
         "compare networks: published and measured, table and bubble plot",
     ),
+    "report": ("esc_sr.tasks.report", "put runs side by side: tables, a page, pictures"),
     "upscale": ("esc_sr.tasks.upscale", "enlarge pictures"),
     "bench": ("esc_sr.tasks.bench", "measure latency, memory, multiply-adds, parameters"),
     "analyze": (
@@ -47,6 +48,7 @@ examples:
   esc-sr bench model=[esc,rcan] lq_size=[45,80]
   esc-sr convert model.safetensors bias=fourier
   esc-sr compare scale=4 output_dir=out
+  esc-sr report runs/multirun group=seed output_dir=out
 
 `esc-sr COMMAND --help` explains a command; `esc-sr COMMAND --cfg job` prints its configuration.
 """

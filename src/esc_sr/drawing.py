@@ -75,7 +75,9 @@ def drawing_style() -> Iterator[None]:
     """Draw by matplotlib's own defaults and ours, whatever the user's are; put those back."""
     from matplotlib import style
 
-    with style.context(["default", _STYLE]):
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        # A name may be in any writing: a box is drawn for what the font lacks.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         yield
 
 
@@ -205,9 +207,7 @@ def rendered(figure: Figure, suffix: str) -> bytes:
         suffix: A key of `FORMATS`.
     """
     content = io.BytesIO()
-    with drawing_style(), warnings.catch_warnings():
-        # A name may be in any writing; a box is drawn for what the font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with drawing_style():
         figure.savefig(content, format=suffix, dpi=_DPI, metadata=FORMATS[suffix])
     return content.getvalue()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,28 @@ def positional_checkpoints(arguments: Sequence[str]) -> list[str]:
         >>> positional_checkpoints(["a.pth", "scale=2"])
         ["checkpoint='a.pth'", 'scale=2']
     """
+    return positional_paths(arguments, "checkpoint")
+
+
+def positional_paths(
+    arguments: Sequence[str], key: str, *, always_a_list: bool = False
+) -> list[str]:
+    """Turn paths on a command line into one `key=...` of Hydra's.
+
+    Args:
+        arguments: What stands behind the command's name.
+        key: Whose value they are.
+        always_a_list: One path gives a list too; and folders that exist may have "=" in their
+            names, as those of a multirun can.
+
+    Returns:
+        The same, with the paths as one argument in front.
+    """
     paths, rest = [], []
     option = ""
     for argument in arguments:
         is_path = not argument.startswith(("-", "~", "+")) and "=" not in argument
+        is_path = is_path or (always_a_list and os.path.isdir(argument))
         if is_path and option not in _OPTIONS_WITH_VALUE:
             paths.append("'" + argument.replace("'", r"\'") + "'")
         else:
@@ -43,7 +62,8 @@ def positional_checkpoints(arguments: Sequence[str]) -> list[str]:
         option = argument
     if not paths:
         return rest
-    return [f"checkpoint={paths[0] if len(paths) == 1 else '[' + ','.join(paths) + ']'}", *rest]
+    one = len(paths) == 1 and not always_a_list
+    return [f"{key}={paths[0] if one else '[' + ','.join(paths) + ']'}", *rest]
 
 
 _OPTIONS_WITH_VALUE = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
