@@ -7,6 +7,7 @@ import os
 import pkgutil
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -240,12 +241,14 @@ def hydra_main(
             return task(config)
         except told as error:
             fail(error)
-        except RuntimeError as error:
+        except Exception as error:
             # What the other processes of a run see when one of them has left.
-            if "closed by peer" not in str(error) and "reset by peer" not in str(error):
-                jobs[-1] = name_of_job()
+            if "closed by peer" in str(error) or "reset by peer" in str(error):
+                leave(InputError("another process of this run stopped; its message stands above"))
+            if name_of_job() is None:
                 raise
-            leave(InputError("another process of this run stopped; its message stands above"))
+            traceback.print_exception(error)
+            fail(InputError(f"{type(error).__name__}, see above"))
         finally:
             hydra_raises()
 

@@ -63,7 +63,15 @@ def test_seeds_share_a_row_with_mean_and_spread(runs):
     assert texts(difference_table(table))[0][1] == "baseline"
 
 
-def test_repetitions_of_one_seed_are_a_row_too_and_no_spread_is_invented(tmp_path, make_run):
+def test_repetitions_of_the_same_seed_are_told(tmp_path, make_run):
+    for name in "ab":
+        make_run(tmp_path / name)
+    table = tabulate(read_runs([str(tmp_path)])[0], group="seed")
+    assert len(table.rows) == 1
+    assert "1 runs repeat another of the same seed, and count twice." in notes(table)
+
+
+def test_one_run_is_a_row_too_and_no_spread_is_invented(tmp_path, make_run):
     make_run(tmp_path / "a")
     runs, _ = read_runs([str(tmp_path)])
     table = tabulate(runs, group="seed")
@@ -208,7 +216,7 @@ def test_unfinished_damaged_and_empty_runs_are_told(tmp_path, make_run):
     assert reasons["killed"] == "running, or killed"
     assert reasons["skipped"].endswith("finished already in runs/good")
     assert "is damaged" in reasons["damaged"]
-    assert reasons["refused"] == "no run.json: it ended before its first step"
+    assert reasons["refused"].startswith("no run.json: it ended before its first step")
     runs, left_out = read_runs([str(tmp_path)], unfinished=True)
     assert [run.name for run in runs] == ["failed", "good", "killed"]
     assert "failed: failed at step 40 of 40: loss is nan." in notes(tabulate(runs))

@@ -132,6 +132,13 @@ def test_a_resumed_run_has_two_sessions(tmp_path):
     assert record.sessions[0]["config_hash"] != record.config_hash
 
 
+def test_a_run_that_was_begun_anew_forgets_the_sessions_before(tmp_path):
+    train(tmp_path, "final_table=false")
+    (tmp_path / "checkpoints" / "last.ckpt").unlink()
+    train(tmp_path, "final_table=false")
+    assert len(read_record(tmp_path).sessions) == 1
+
+
 def test_secrets_are_in_none_of_the_files(tmp_path):
     secret = "hunter2hunter2"
     train(tmp_path, f"+paths.api_key={secret}", "final_table=false")

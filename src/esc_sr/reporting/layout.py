@@ -108,6 +108,10 @@ def notes(table: Table) -> list[str]:
     ]
     if table.grouped:
         told.append("Runs that differ in their seed only are one row: mean ± standard deviation.")
+        hashes = [[run.record.config_hash for run in row.runs] for row in rows]
+        repeated = sum(len(one) - len(set(one)) for one in hashes)
+        if repeated:
+            told.append(f"{repeated} runs repeat another of the same seed, and count twice.")
     latency = _conditions(rows, "latency_ms", "latency_lq_size")
     if latency:
         told.append(f"Latency: one forward pass during training, {latency}.")

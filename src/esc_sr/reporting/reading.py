@@ -13,6 +13,8 @@ from esc_sr.reporting.logs import Curves, read_curves
 from esc_sr.runs.finding import run_folders
 from esc_sr.runs.record import FILE_NAME, FINISHED, RUNNING, SKIPPED, RunRecord, read_record
 
+_NO_RECORD = "it ended before its first step, or a version made it that kept no record"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -69,7 +71,7 @@ def read_runs(
     for folder in folders:
         name = names[folder]
         if not (folder / FILE_NAME).is_file():
-            left_out.append(LeftOut(name, f"no {FILE_NAME}: it ended before its first step"))
+            left_out.append(LeftOut(name, f"no {FILE_NAME}: {_NO_RECORD}"))
             continue
         try:
             record = read_record(folder)

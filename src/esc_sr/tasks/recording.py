@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -73,17 +73,24 @@ class RunRecorder:
         write_record(self.record, self.output_dir)
 
     @contextmanager
-    def watching(self, trainer: L.Trainer, network: nn.Module, title: str) -> Iterator[None]:
+    def watching(
+        self, trainer: L.Trainer, network: nn.Module, title: str, *, resumed: bool
+    ) -> Iterator[None]:
         """Write the record before training, and again when it ends, however that is.
 
         Args:
             trainer: Who trains.
             network: What is trained.
             title: Its name in tables.
+            resumed: Whether this goes on with what an earlier session has begun.
         """
         if not trainer.is_global_zero:
             yield
             return
+        if resumed:
+            # Without a record, it was begun when there were none.
+            with suppress(InputError):
+                self.record.sessions = read_record(self.output_dir).sessions
         self._open(trainer, network, title)
         state, error = FINISHED, None
         try:
@@ -123,10 +130,6 @@ class RunRecorder:
         record.params_k = count_parameters(network) / 1e3
         record.macs_lq_size = [-(-side // scale) for side in _STANDARD_OUTPUT]
         record.macs_g = _macs_g(network, record.macs_lq_size)
-        try:
-            record.sessions = read_record(self.output_dir).sessions
-        except InputError:
-            record.sessions = []  # a new run, or one from before there were records
         device = trainer.strategy.root_device
         record.sessions.append(
             {

@@ -113,7 +113,8 @@ def run(cfg: DictConfig) -> TrainResult:
         logger.log_hyperparams(config)
     _announce(network, output_dir, resume_from, trainer)
 
-    with recorder.watching(trainer, network, _title(network)):
+    resumed = resume_from is not None
+    with recorder.watching(trainer, network, _title(network), resumed=resumed):
         try:
             # Lightning would unpickle anything by default.
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
