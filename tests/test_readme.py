@@ -44,6 +44,9 @@ def test_every_command_composes(words):
         overrides = bench.translated(overrides)
     elif command == "convert":
         overrides = convert.with_output(overrides)
+    if "--from" in overrides:  # stands for the overrides of a run
+        at = overrides.index("--from")
+        del overrides[at : at + 2]
     positional = positional_runs if command == "report" else positional_checkpoints
     overrides = positional(overrides)
     if "--compare" in overrides:  # the last two are choices of overrides

@@ -175,11 +175,12 @@ def test_from_keeps_what_holds_and_takes_what_is_new(tmp_path):
     run_dir = write(tmp_path, overrides=overrides)
     assert repeated(["--from", str(run_dir)]) == [*TINY, "attention=sdpa"]
     assert repeated(["-m", f"--from={run_dir}", "attention=eager,sdpa", "seed=1"]) == [
-        *TINY,
         "-m",
+        *TINY,
         "attention=eager,sdpa",
         "seed=1",
     ]
+    assert repeated(["--from", str(run_dir), "--cfg", "job", "seed=1"])[:2] == ["--cfg", "job"]
     assert repeated(["seed=1"]) == ["seed=1"]
 
 
@@ -215,6 +216,22 @@ def test_a_default_that_has_changed_can_be_given(tmp_path):
 def test_from_needs_a_folder(arguments):
     with pytest.raises(InputError, match="--from needs one folder of a run"):
         repeated(arguments)
+
+
+def test_from_finds_configurations_of_ones_own(tmp_path):
+    own = tmp_path / "conf" / "experiment" / "own.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("# @package _global_\ndefaults: [quickstart, _self_]\nema_decay: 0.5\n")
+    cfg = compose_config("train", [*TINY, "ema_decay=0.5", "paths.output_dir=there"])
+    overrides = ["experiment=own", *TINY[1:]]
+    folder = write(
+        tmp_path / "run",
+        config=OmegaConf.to_container(cfg, resolve=True),
+        overrides=overrides,
+        config_dir=str(tmp_path / "conf"),
+    )
+    where = ["--config-dir", str(tmp_path / "conf")]
+    assert repeated(["--from", str(folder)]) == [*where, *overrides]
 
 
 def test_from_a_folder_without_a_run_is_one_line(tmp_path):

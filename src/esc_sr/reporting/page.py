@@ -24,7 +24,7 @@ h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin: 2em 0 .6em; }
 nav a { margin-right: 1em; } a { color: #0b5394; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3em .7em; text-align: left; vertical-align: top; white-space: nowrap; }
+th, td { padding: .3em .55em; text-align: left; vertical-align: top; white-space: nowrap; }
 th { border-bottom: 2px solid #444; vertical-align: bottom; }
 th small { font-weight: normal; color: #555; display: block; }
 td { border-bottom: 1px solid #ddd; } .number { text-align: right; }

@@ -55,7 +55,7 @@ def positional_paths(
     for argument in arguments:
         is_path = not argument.startswith(("-", "~", "+")) and "=" not in argument
         is_path = is_path or (always_a_list and os.path.isdir(argument))
-        if is_path and option not in _OPTIONS_WITH_VALUE:
+        if is_path and option not in OPTIONS_WITH_VALUE:
             paths.append("'" + argument.replace("'", r"\'") + "'")
         else:
             rest.append(argument)
@@ -66,8 +66,8 @@ def positional_paths(
     return [f"{key}={paths[0] if one else '[' + ','.join(paths) + ']'}", *rest]
 
 
-_OPTIONS_WITH_VALUE = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
-_OPTIONS_WITH_VALUE |= {"--cfg", "-c", "--package", "-p", "--info", "-i"}
+OPTIONS_WITH_VALUE = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
+OPTIONS_WITH_VALUE |= {"--cfg", "-c", "--package", "-p", "--info", "-i"}
 
 
 def check_attention(model: DictConfig) -> None:

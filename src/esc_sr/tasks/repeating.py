@@ -16,6 +16,7 @@ from esc_sr.profiling.conditions import versions
 from esc_sr.runs.fingerprint import relevant
 from esc_sr.runs.record import RunRecord, read_record
 from esc_sr.runs.redaction import HIDDEN, redacted
+from esc_sr.tasks.networks import OPTIONS_WITH_VALUE
 
 log = logging.getLogger(__name__)
 _OPTION = "--from"
@@ -35,8 +36,8 @@ def repeated(arguments: Sequence[str]) -> list[str]:
         arguments: Of `esc-sr train`.
 
     Returns:
-        The same without the option: RUN's overrides, without those of its folder and those that
-        are given anew, then the rest.
+        The same without the option: other options, RUN's overrides without those of its folder
+        and those that are given anew, then the new ones.
 
     Raises:
         InputError: RUN holds no run, was not started by a command line, kept a secret to itself,
@@ -56,17 +57,28 @@ def repeated(arguments: Sequence[str]) -> list[str]:
     record = read_record(folder)
     if record.overrides is None:
         raise InputError(f"{folder} was not started by `esc-sr train`: no overrides to repeat")
-    new_keys = {_key(argument) for argument in rest if "=" in argument or argument[:1] == "~"}
+    options, new = _told_apart(rest)
+    new_keys = {_key(override) for override in new}
     recorded = [one for one in record.overrides if _holds(one, record)]
     kept = [one for one in recorded if _key(one) not in new_keys]
     for override in kept:
         if override.partition("=")[2] == HIDDEN:
             key = _key(override)
             raise InputError(f"{folder} does not tell its {key}, a secret: give {key}=VALUE again")
-    _check_unchanged(record, folder, recorded, rest)
-    if record.config_dir is not None and not any(_names_a_folder(one) for one in rest):
-        rest = ["--config-dir", record.config_dir, *rest]
-    return [*kept, *rest]
+    _check_unchanged(record, folder, recorded, new)
+    named = any(option.partition("=")[0] in ("--config-dir", "-cd") for option in options)
+    if record.config_dir is not None and not named:
+        options += ["--config-dir", record.config_dir]
+    return [*options, *kept, *new]
+
+
+def _told_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return options with their values, and overrides: Hydra takes no option among overrides."""
+    options, overrides = [], []
+    for i, argument in enumerate(arguments):
+        is_value = i > 0 and arguments[i - 1] in OPTIONS_WITH_VALUE
+        (options if is_value or argument[:1] == "-" else overrides).append(argument)
+    return options, overrides
 
 
 def _holds(override: str, record: RunRecord) -> bool:
@@ -77,7 +89,7 @@ def _holds(override: str, record: RunRecord) -> bool:
 
 
 def _check_unchanged(
-    record: RunRecord, folder: Path, recorded: Sequence[str], rest: Sequence[str]
+    record: RunRecord, folder: Path, recorded: Sequence[str], new: Sequence[str]
 ) -> None:
     """Refuse to call a repetition what is none, and tell of other versions."""
     before = relevant(record.config)
@@ -85,8 +97,7 @@ def _check_unchanged(
         [] if record.config_dir is None else [f"hydra.searchpath=['file://{record.config_dir}']"]
     )
     today = _differing(before, [*recorded, *search])
-    new = [one for one in rest if "=" in one and one[:1] != "-"]
-    named = {_key(one) for one in [*new, *(one for one in rest if one[:1] == "~")]}
+    named = {_key(one) for one in new}
     # What the new overrides change is meant to be other; what stays changed with them is not.
     singles = [one for one in new if not _is_sweep(one)]
     after = _differing(before, [*recorded, *search, *singles]) if today else {}
@@ -130,7 +141,3 @@ def _key(override: str) -> str:
 def _is_sweep(override: str) -> bool:
     value = override.partition("=")[2]
     return "," in value and value[:1] not in "[{'\""
-
-
-def _names_a_folder(argument: str) -> bool:
-    return argument.partition("=")[0] in ("--config-dir", "-cd")
