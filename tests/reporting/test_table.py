@@ -133,12 +133,12 @@ def test_filters(runs, wanted, expected):
     ("options", "message"),
     [
         ({"sort": "psnr"}, "sort: there is no 'psnr'; columns are scale, seed, Set5/psnr_y"),
-        ({"wanted": {"atention": "sdpa"}}, "filter: there is no 'atention'"),
+        ({"wanted": {"attn": "sdpa"}}, "filter: there is no 'attn'"),
         ({"wanted": {"attention": "flex"}}, "filter leaves none of 6 runs: attention=flex"),
         ({"wanted": {"latency_ms": "<fast"}}, "'<fast' compares with no number"),
         ({"baseline": "nowhere"}, "baseline: nowhere must mean one row, it means none"),
         ({"baseline": {"attention": "sdpa"}}, "it means attention=sdpa, seed=0, attention=sdpa, s"),
-        ({"baseline": {"attentio": "sdpa"}}, "there is no 'attentio'"),
+        ({"baseline": {"att": "sdpa"}}, "there is no 'att'"),
     ],
 )
 def test_what_does_not_exist_is_one_line(runs, options, message):

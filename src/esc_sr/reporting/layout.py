@@ -119,7 +119,7 @@ def notes(table: Table) -> list[str]:
     if memory:
         told.append(
             f"Memory: highest use in one forward pass during training, {memory}; on a CPU that of "
-            "the whole process."
+            "the whole process, with what earlier runs of a multirun have left."
         )
     if any(row.number("macs_g") is not None for row in rows):
         told.append("Multiply-adds: of an output of 1280×720.")
