@@ -53,6 +53,16 @@ def test_pareto_has_a_panel_for_each_condition_and_a_label_for_each_row(tmp_path
     assert sum("attention=" in (text or "") for text in told) == 3
 
 
+def test_of_many_rows_those_on_the_front_are_named(tmp_path, make_run):
+    for i in range(18):
+        cost = {"perf/latency_ms": 10.0 + i}
+        make_run(tmp_path / str(i), attention=f"k{i}", psnr=(30.0 + (i == 5), 31.0), measured=cost)
+    figure, _ = draw_pareto(rows(tmp_path), "latency", set_name="Set5", metric="psnr_y")
+    named = [text for text in texts(figure) if "attention=" in (text or "")]
+    assert named == ["attention=k0", "attention=k5"]
+    assert len(figure.axes[0].collections) == 18
+
+
 def test_no_numbers_no_picture(tmp_path, make_run):
     make_run(tmp_path / "a", measured={}, psnr=(math.nan, 1.0))
     figure, absent = draw_pareto(rows(tmp_path), "memory", set_name="Set5", metric="psnr_y")

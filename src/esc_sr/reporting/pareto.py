@@ -25,6 +25,8 @@ _WIDTH, _AXES_HEIGHT = 300.0, 165.0
 _LEFT, _RIGHT, _TITLE, _BOTTOM = 42.0, 8.0, 16.0, 28.0
 _DIAMETER = 6.0
 _LONGEST_LABEL = 40
+# Of one panel; where there are more points, only those that nobody beats have labels.
+_MOST_LABELS = 16
 
 Condition = tuple[object, object, object]
 
@@ -91,7 +93,7 @@ def draw_pareto(
             # A cost for each level of quality: the line goes in steps.
             best = [points[i][1:] for i in front([point[1:] for point in points])]
             axes.step(*zip(*best, strict=True), where="post", color="#999999", linewidth=0.8)
-            texts = []
+            texts, labelled = [], []
             for i, x, y in points:
                 style = style_of(i)
                 axes.scatter(
@@ -104,12 +106,14 @@ def draw_pareto(
                     linewidths=1.0,
                     zorder=3,
                 )
+                if len(points) > _MOST_LABELS and (x, y) not in best:
+                    continue
+                labelled.append((x, y))
                 label = shortened(printable(rows[i].label), _LONGEST_LABEL)
                 texts.append(
                     axes.text(0, 0, label, transform=axes.transAxes, zorder=5, parse_math=False)
                 )
-            radii = [_DIAMETER / 2] * len(points)
-            arrange_labels(axes, texts, [point[1:] for point in points], radii, frame)
+            arrange_labels(axes, texts, labelled, [_DIAMETER / 2] * len(labelled), frame)
     return figure, absent
 
 
