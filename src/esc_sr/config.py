@@ -306,6 +306,8 @@ def _explain(error: BaseException, config_name: str) -> str:
         hint = f"did you mean '{close[0]}'? " if close else ""
         if key in known:
             hint = "it belongs to a choice of another group than the ones made here; "
+        elif key.startswith("model.attention."):
+            hint = "the attention chosen here has no such setting; "
         return (
             f"unknown key '{key}'; {hint}"
             f"`esc-sr {config_name} --cfg job` lists every key, and +{key}=... adds a new one"

@@ -261,6 +261,7 @@ def test_packages_are_found_where_they_are(monkeypatch, kernel, package, module,
     made = ModuleType(module)
     if state == "there":
         made.__dict__["flash_attn_func"] = function
+    monkeypatch.setattr(flash, "_FOUND", {})
     # None makes the import fail.
     monkeypatch.setitem(sys.modules, "flash_attn", ModuleType("flash_attn"))
     monkeypatch.setitem(sys.modules, module, None if state == "absent" else made)
@@ -275,6 +276,48 @@ def test_packages_are_found_where_they_are(monkeypatch, kernel, package, module,
         return
     with pytest.raises(InputError, match=rf"needs the package {package} \(pip.*kernel=sdpa_flash"):
         flash._package_function(kernel)
+
+
+def test_a_package_leaves_the_compiled_graph_whole(monkeypatch):
+    from esc_sr.attention import flash
+
+    def flash_attn_func(q, k, v, softmax_scale, causal):
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        return torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, scale=softmax_scale, is_causal=causal
+        ).transpose(1, 2)
+
+    module = ModuleType("flash_attn.flash_attn_interface")
+    module.__dict__["flash_attn_func"] = flash_attn_func
+    monkeypatch.setitem(sys.modules, "flash_attn", ModuleType("flash_attn"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(flash, "_FOUND", {})
+
+    def attend(q, k, v):
+        return flash.attend_by_package(flash._package_function("flash_attn"), q, k, v, 0.25)
+
+    q, k, v = torch.randn(3, 1, 2, 16, 8)
+    expected = attend(q, k, v)  # finds the package
+    compiled = torch.compile(attend, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(q, k, v), expected)
+
+
+def test_packages_are_asked_for_a_fixed_order_where_that_is_wanted():
+    given = []
+
+    def flash_attn_func(q, k, v, **options):
+        given.append(options)
+        return v
+
+    q, k, v = torch.randn(3, 1, 2, 16, 8)
+    attend_by_package(flash_attn_func, q, k, v, 0.25)
+    torch.use_deterministic_algorithms(True)
+    try:
+        attend_by_package(flash_attn_func, q, k, v, 0.25)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert "deterministic" not in given[0]
+    assert given[1]["deterministic"] is True
 
 
 def test_counting_needs_no_package():

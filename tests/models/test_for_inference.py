@@ -181,3 +181,24 @@ def test_on_a_gpu_it_gives_the_same(compile, precision):
     with torch.no_grad():
         error = [relative_error(fast(lq), network(lq)) for _ in range(3)][-1]
     assert error <= (1e-3 if precision == "fp32" else 0.05)
+
+
+def test_a_fast_copy_that_was_trained_on_is_what_is_saved(tmp_path):
+    network = stirred(create_model("esc", scale=2, dim=16, partial_dim=8, num_heads=1, **SMALL))
+    fast, _ = for_inference(network)
+    fast.requires_grad_(True)
+    lq = torch.rand(1, 3, 16, 16)
+    fast(lq).square().mean().backward()
+    with torch.no_grad():
+        for parameter in fast.parameters():
+            parameter -= 0.1 * parameter.grad
+        loaded = load_model(save_model(fast, tmp_path / "trained.safetensors"))
+        assert not loaded.geometric_ensemble
+        assert relative_error(loaded(lq), fast(lq)) <= 1e-5
+
+
+def test_large_depthwise_kernels_return_in_16_bits():
+    changes = {"dim": 16, "partial_dim": 8, "num_heads": 1, "large_kernel_size": 17}
+    network = create_model("esc_fp", scale=2, **changes, **SMALL)
+    fast, _ = for_inference(network, precision="bf16")
+    assert fast(torch.rand(2, 3, 9, 31)).isfinite().all()

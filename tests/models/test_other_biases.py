@@ -134,6 +134,11 @@ def test_set_attention_keeps_the_bias():
     assert {layer.attention.title for layer in attentions_of(network)} == {"eager+axial"}
     with pytest.raises(InputError, match=r"hold the bias 'axial', 'fourier' was asked for"):
         network.set_attention(SelfAttention(bias=FourierBias(), kernel=SDPAKernel()))
+    network = network_of(ESC, {}, FourierBias(rank=8))
+    network.set_attention("flash:sdpa")
+    asked = SelfAttention(bias=FourierBias(rank=48), kernel=FlashKernel(kernel="sdpa"))
+    with pytest.raises(InputError, match=r"hold the bias .*rank=8.* .*rank=48.* was asked for"):
+        network.set_attention(asked)
 
 
 def test_a_table_into_flash_is_an_error_that_names_the_conversion(tmp_path):

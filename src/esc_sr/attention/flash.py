@@ -29,6 +29,7 @@ _PACKAGES = {
     "flash_attn": ("flash-attn", "flash_attn.flash_attn_interface"),
     "flash_attn_4": ("flash-attn-4", "flash_attn.cute"),
 }
+_MOST_CHANNELS = 256  # of a head, in flash kernels on CUDA
 KERNELS = (*_PACKAGES, *_PYTORCH)
 
 
@@ -93,6 +94,12 @@ class FlashKernel:
         of_query, of_key = bias.features()
         # The scale is applied to the bias too, so it is taken out of it before.
         q, k = _append(q, of_query / softmax_scale), _append(k, of_key)
+        if q.is_cuda and q.shape[-1] > _MOST_CHANNELS and self.kernel not in ("sdpa", "math"):
+            raise InputError(
+                f"attention=flash with kernel={self.kernel} takes heads of {_MOST_CHANNELS} "
+                f"channels at most, with the bias there are {q.shape[-1]}; choose a smaller "
+                "model.attention.bias.rank or window, or kernel=sdpa"
+            )
         if self.kernel in _PACKAGES:
             return attend_by_package(_package_function(self.kernel), q, k, v, softmax_scale)
         return _attend_by_pytorch(_PYTORCH[self.kernel], q, k, v, softmax_scale)
@@ -136,16 +143,23 @@ def _attend_by_pytorch(
     return out[..., : v.shape[-1]]
 
 
+# Found once: the compiler cannot follow an import, but looks a function up.
+_FOUND: dict[str, Callable[..., Any]] = {}
+
+
 def _package_function(kernel: str) -> Callable[..., Any]:
+    if kernel in _FOUND:
+        return _FOUND[kernel]
     package, module = _PACKAGES[kernel]
     try:
-        return importlib.import_module(module).flash_attn_func
+        _FOUND[kernel] = importlib.import_module(module).flash_attn_func
     except (ImportError, OSError, AttributeError) as error:  # OSError: built for another CUDA
         raise InputError(
             f"attention=flash with kernel={kernel} needs the package {package} (pip install "
             f"{package}), which cannot be imported here ({error}); without it choose "
             "model.attention.kernel.kernel=sdpa_flash, PyTorch's own FlashAttention"
         ) from error
+    return _FOUND[kernel]
 
 
 def attend_by_package(
@@ -168,7 +182,9 @@ def attend_by_package(
     """
     width = -(-q.shape[-1] // 8) * 8
     q, k, values = (_widened(x, width).transpose(1, 2) for x in (q, k, v))
-    out = function(q, k, values, softmax_scale=softmax_scale, causal=False)
+    # Their gradients are summed in no fixed order unless asked.
+    exact = {"deterministic": True} if torch.are_deterministic_algorithms_enabled() else {}
+    out = function(q, k, values, softmax_scale=softmax_scale, causal=False, **exact)
     out = out[0] if isinstance(out, tuple) else out
     return out.transpose(1, 2)[..., : v.shape[-1]]
 

@@ -175,13 +175,18 @@ class SelfAttention:
             bias: That of the weights.
 
         Raises:
-            InputError: The kernel cannot carry it, or another bias was asked for than the one that
-                comes with the kernel's name.
+            InputError: The kernel cannot carry it, or a bias was asked for that is neither this one
+                nor what comes with the kernel's name.
         """
-        if self.bias.kind != bias.kind and self.bias.kind != self.kernel.default_bias:
+        comes_by_itself = (
+            self.bias.kind == self.kernel.default_bias and self.bias == type(self.bias)()
+        )
+        if self.bias != bias and not comes_by_itself:
+            same_kind = bias.kind == self.bias.kind
+            held, asked = (str(b) if same_kind else f"'{b.kind}'" for b in (bias, self.bias))
             raise InputError(
-                f"these weights hold the bias '{bias.kind}', '{self.bias.kind}' was asked for: the "
-                "bias is part of the network; leave attention/bias out"
+                f"these weights hold the bias {held}, {asked} was asked for: the bias is part of "
+                "the network; leave attention/bias and its settings out"
             )
         return SelfAttention(bias=bias, kernel=self.kernel)
 

@@ -25,9 +25,7 @@ from esc_sr.functional.dynamic_conv import dynamic_depthwise_conv
 
 def separate_convs(x: Tensor, kernel: Tensor, dynamic: Tensor) -> Tensor:
     """Convolve twice and add: the definition, and the best for a batch in training."""
-    groups = x.shape[1] // kernel.shape[1]
-    static = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2, groups=groups)
-    return static + dynamic_depthwise_conv(x, dynamic)
+    return _conv(x, kernel) + dynamic_depthwise_conv(x, dynamic)
 
 
 def fused_conv(x: Tensor, kernel: Tensor, dynamic: Tensor) -> Tensor:
@@ -35,14 +33,19 @@ def fused_conv(x: Tensor, kernel: Tensor, dynamic: Tensor) -> Tensor:
 
     Exact: a depthwise kernel is a full one that is zero beside the diagonal of its channels.
     """
-    groups = x.shape[1] // kernel.shape[1]
     fused = [fuse_kernels(kernel, of_image) for of_image in dynamic]
     images = x.split(1) if len(fused) > 1 else (x,)
-    convolved = [
-        F.conv2d(image, both, padding=both.shape[-1] // 2, groups=groups)
-        for image, both in zip(images, fused, strict=True)
-    ]
+    convolved = [_conv(image, both) for image, both in zip(images, fused, strict=True)]
     return torch.cat(convolved) if len(convolved) > 1 else convolved[0]
+
+
+def _conv(x: Tensor, kernel: Tensor) -> Tensor:
+    is_depthwise = kernel.shape[1] < x.shape[1]
+    if is_depthwise and kernel.shape[-1] > 13 and x.device.type == "cpu":
+        # oneDNN never returns from these in bf16 if the channels come last (seen in PyTorch 2.13).
+        x = x.contiguous()
+    groups = x.shape[1] // kernel.shape[1]
+    return F.conv2d(x, kernel, padding=kernel.shape[-1] // 2, groups=groups)
 
 
 def fuse_kernels(kernel: Tensor, dynamic: Tensor) -> Tensor:

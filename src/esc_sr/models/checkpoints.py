@@ -394,8 +394,8 @@ def fold_large_kernel(network: ESCBase) -> ESCBase:
     """Average the shared kernel over its flips and rotations once, for deployment.
 
     The output stays the same to rounding, and because averaging is a projection the weights can
-    still be loaded as unfolded ones. A network of self-attention only has no such kernel and stays
-    as it is.
+    still be loaded as unfolded ones, until they are trained on. A network of self-attention only
+    has no such kernel and stays as it is.
 
     Args:
         network: The network, changed in place.
@@ -406,7 +406,7 @@ def fold_large_kernel(network: ESCBase) -> ESCBase:
     if network.geometric_ensemble:
         with torch.no_grad():
             network.get_parameter(network.large_kernel_name).copy_(network.large_kernel())
-        network.geometric_ensemble = False
+        network.geometric_ensemble = network.config["geometric_ensemble"] = False
     return network
 
 

@@ -35,8 +35,8 @@ def for_inference(
 
     Args:
         network: An ESC or ESC-FP, on the device it will run on; not changed.
-        precision: Type of weights and features. In 16 bits the input stays in float32, and so
-            does the enlarged image that the result is added to.
+        precision: Type of weights and features, whatever it was. In 16 bits the input stays in
+            float32, and so does the enlarged image that the result is added to.
         compile: "dynamic": compile for any image size at the first call; "fixed": for each size
             anew, on CUDA as a CUDA graph. Only whole forward passes are compiled, not layers
             that are run tile by tile. Needs what `torch.compile` needs, such as a C++ compiler on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ def wanted_bias(cfg: DictConfig) -> Bias:
     check_flags(refine=cfg.refine, force=cfg.force, overwrite=cfg.overwrite)
     number = isinstance(cfg.min_psnr, int | float) and not isinstance(cfg.min_psnr, bool)
     if not number or not 0 <= cfg.min_psnr < math.inf:
-        raise InputError(f"min_psnr must be 0 dB or more, got {cfg.min_psnr}")
+        raise InputError(f"min_psnr must be a finite number of 0 dB or more, got {cfg.min_psnr}")
     if cfg.scale is not None:
         raise InputError("the scale is that of the checkpoint: leave scale out")
     if cfg.get("protocol") is None or len(cfg.protocol) != 1:
@@ -165,6 +166,9 @@ def output_path(cfg: DictConfig) -> Path:
         raise InputError(f"output must be a .safetensors file, got {output}")
     if output.exists() and checkpoint.exists() and output.samefile(checkpoint):
         raise InputError(f"{output} is the checkpoint itself: give another name with -o")
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {output}: {folder} is no folder that may be written to")
     if output.exists() and not cfg.overwrite:
         raise InputError(f"{output} exists already: give another name with -o, or overwrite=true")
     return output
@@ -202,14 +206,14 @@ def compare(
 
         results = evaluate_network(
             network,
-            {"images": [dict(batch)]},
+            {"test": [dict(batch)]},
             [protocol],
             scale=network.scale,
             device=device,
             plan=lambda size, net=network: uncut_plan(net, size, device, scale=net.scale),
             on_image=keep,
         )
-        measured.append(results["images"].values[protocol.keys[0]][0])
+        measured.append(results["test"].values[protocol.keys[0]][0])
     between = psnr(outputs[1], outputs[0], data_range=1.0).item()
     return ImageComparison(batch["name"][0], between, *measured)
 

@@ -75,7 +75,21 @@ def test_the_parameters_tell_rank_and_heads_but_no_window(learned):
     assert (found.bias, found.num_heads, found.window_size) == (bias, 3, None)
 
 
-@pytest.mark.parametrize("rank", [0, 7, 2.0, True])
+@pytest.mark.parametrize("rank", [0, 7, 2.0, True, 514])
 def test_an_impossible_rank_is_refused(rank):
     with pytest.raises(ValueError, match="rank must be"):
         FourierBias(rank=rank)
+
+
+@pytest.mark.parametrize("window", [(1, 6), (6, 1)])
+def test_a_wave_along_an_axis_of_one_pixel_is_none(window):
+    grid = frequency_grid(4, window)
+    assert torch.all(grid[:, window.index(1)] == 0)
+    assert torch.all(grid[:, 1 - window.index(1)] > 0)
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (2, 300)])
+def test_amplitudes_that_are_none_are_not_recognised(shape):
+    assert FourierBias.deduce({"fourier_cos": torch.zeros(shape)}) is None
+    other = {"fourier_cos": torch.zeros(2, 4), "fourier_frequencies": torch.zeros(2, 5, 2)}
+    assert FourierBias.deduce(other) is None

@@ -41,7 +41,7 @@ class AxialBias:
         if not {"axial_bias_y", "axial_bias_x"} <= parameters.keys():
             return None
         along_y, along_x = parameters["axial_bias_y"], parameters["axial_bias_x"]
-        if along_y.ndim != 2 or along_x.ndim != 2:
+        if along_y.ndim != 2 or along_x.ndim != 2 or len(along_y) != len(along_x):
             return None
         window_size = ((along_y.shape[1] + 1) // 2, (along_x.shape[1] + 1) // 2)
         return DeducedBias(cls(), num_heads=along_y.shape[0], window_size=window_size)

@@ -15,6 +15,8 @@ from esc_sr.attention.bias.relative import BoundRelativeBias
 from esc_sr.attention.interface import DeducedBias
 from esc_sr.errors import check_flags, check_integers
 
+_MOST_CHANNELS = 512
+
 
 @dataclass(frozen=True, kw_only=True)
 class FourierBias:
@@ -30,7 +32,7 @@ class FourierBias:
             stay on the grid and are not stored.
 
     Raises:
-        ValueError: `rank` is not an even integer of 2 or more.
+        ValueError: `rank` is not an even integer from 2 to 512.
     """
 
     rank: int = 16
@@ -42,6 +44,11 @@ class FourierBias:
         check_flags(learned_frequencies=self.learned_frequencies)
         if self.rank % 2:
             raise ValueError(f"rank must be even, two for each frequency, got {self.rank}")
+        if self.rank > _MOST_CHANNELS:
+            raise ValueError(
+                f"rank must be at most {_MOST_CHANNELS}, got {self.rank}: flash kernels take heads "
+                "of 256 channels at most, and a few dozen say most about a bias"
+            )
 
     def initial(self, num_heads: int, window_size: tuple[int, int]) -> dict[str, Tensor]:
         """Return small random amplitudes, `(heads, rank / 2)`, and the grid for every head.
@@ -78,7 +85,11 @@ class FourierBias:
         if amplitudes is None or amplitudes.ndim != 2:
             return None
         num_heads, count = amplitudes.shape
-        bias = cls(rank=2 * count, learned_frequencies="fourier_frequencies" in parameters)
+        frequencies = parameters.get("fourier_frequencies")
+        fits = frequencies is None or frequencies.shape == (num_heads, count, 2)
+        if not fits or not 2 <= 2 * count <= _MOST_CHANNELS:
+            return None
+        bias = cls(rank=2 * count, learned_frequencies=frequencies is not None)
         return DeducedBias(bias, num_heads=num_heads, window_size=None)
 
 
@@ -165,11 +176,13 @@ def frequency_grid(count: int, window_size: tuple[int, int]) -> Tensor:
     """
     height, width = window_size
     most = count + 1  # the lowest `count` lie within it, even along one axis
+    # Along an axis of one pixel every wave is a constant.
+    steps_y = range(most if height > 1 or width == 1 else 1)
+    steps_x = range(-most, most + 1) if width > 1 or height == 1 else range(1)
     half_plane = [
         (math.hypot(i / height, j / width), i, j)
-        for i, j in product(range(most), range(-most, most + 1))
+        for i, j in product(steps_y, steps_x)
         if i > 0 or j > 0
     ]
-    lowest = sorted(half_plane)[:count]
-    grid = [(math.pi * i / height, math.pi * j / width) for _, i, j in lowest]
+    grid = [(math.pi * i / height, math.pi * j / width) for _, i, j in sorted(half_plane)[:count]]
     return torch.tensor(grid, dtype=torch.float64).reshape(count, 2)
