@@ -58,6 +58,8 @@ class SDPAKernel:
             expanded = mask.expand(q.shape[0], *mask.shape)
             return F.scaled_dot_product_attention(q, k, v, expanded, scale=softmax_scale)
 
+        if not q.is_cuda and mask.requires_grad:
+            return attend(q, k, v)
         if not q.is_cuda:
             # Heads before windows: the CPU goes through the first axis slowest, and the mask of one
             # head stays in the cache for all windows.
