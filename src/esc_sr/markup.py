@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 _LATEX = {
@@ -30,6 +31,19 @@ _LATEX = {
     "®": r"\textregistered{}",
     "™": r"\texttrademark{}",
 }
+
+
+def latex_caption(text: str) -> list[str]:
+    """Return the lines of a table's caption in LaTeX, for plain text."""
+    lines = textwrap.wrap(
+        latex_text(text),
+        width=96,
+        initial_indent="    ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [r"  \caption{%", *lines, r"  }"]
 
 
 def latex_text(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from esc_sr.comparison.rows import ComparisonRow
 from esc_sr.comparison.sections import METRICS, Cell, Number, Section
-from esc_sr.markup import latex_line, latex_text, markdown_text
+from esc_sr.markup import latex_caption, latex_line, latex_text, markdown_text
 
 # Longer ones make a table of five sets wider than a page, unless it is set smaller.
 _SHORT_LABEL = 14
@@ -84,16 +83,7 @@ def latex(sections: Sequence[Section], told: Sequence[str], *, title: str) -> st
             r"% Needs \usepackage{booktabs}; read in with \input{comparison}.",
             r"\begin{table*}[t]",
             r"  \centering",
-            r"  \caption{%",
-            *textwrap.wrap(
-                latex_text(caption),
-                width=96,
-                initial_indent="    ",
-                subsequent_indent="    ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            ),
-            r"  }",
+            *latex_caption(caption),
             rf"  {size}",
             r"  \setlength{\tabcolsep}{3pt}",
             rf"  \begin{{tabular}}{{l{'r' * (columns - 1)}}}",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from esc_sr.markup import latex_line, latex_text, markdown_text
+from esc_sr.markup import latex_caption, latex_line, latex_text, markdown_text
 from esc_sr.reporting.layout import MISSING, Cell, Layout, Part
 from esc_sr.reporting.table import Table
 from esc_sr.reporting.values import Value
@@ -58,16 +57,7 @@ def latex(layouts: Sequence[Layout], told: Sequence[str], *, title: str) -> str:
             r"\begin{table*}[t]",
             r"  \centering\scriptsize",
             r"  \setlength{\tabcolsep}{3pt}",
-            r"  \caption{%",
-            *textwrap.wrap(
-                latex_text(caption),
-                width=96,
-                initial_indent="    ",
-                subsequent_indent="    ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            ),
-            r"  }",
+            *latex_caption(caption),
             rf"  \begin{{tabular}}{{{columns}}}",
             r"    \toprule",
             f"    {latex_line([latex_text(name) for name in names])}",
