@@ -20,9 +20,11 @@ from esc_sr.profiling.fresh import Setting
 class TrainingStep(nn.Module):
     """A network whose forward pass is a whole step of training."""
 
-    def __init__(self, build: Callable[[], nn.Module], compiled: bool) -> None:
+    def __init__(self, build: Callable[[], nn.Module], compiled: bool, channels_last: bool) -> None:
         super().__init__()
         self.network = build()
+        if channels_last:
+            self.network.to(memory_format=torch.channels_last)
         if compiled:
             self.network.compile(dynamic=False)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), betas=(0.9, 0.9))
@@ -48,6 +50,7 @@ def main() -> None:
         help="the first is the baseline",
     )
     parser.add_argument("--compile", action="store_true", help="each of them compiled, too")
+    parser.add_argument("--channels-last", action="store_true", help="each of them so, too")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--crop", type=int, default=64, help="side of the LQ patches")
     parser.add_argument("--rounds", type=int, default=5)
@@ -62,13 +65,16 @@ def main() -> None:
     )
     rows = []
     for model in arguments.models:
+        variants = product(
+            arguments.attention,
+            [False, True][: 1 + arguments.compile],
+            [False, True][: 1 + arguments.channels_last],
+        )
         builds = {
-            name + (", compiled" if compiled else ""): partial(
-                TrainingStep, esc(model, attention=attention_of(name)), compiled
+            name + ", compiled" * compiled + ", channels last" * last: partial(
+                TrainingStep, esc(model, attention=attention_of(name)), compiled, last
             )
-            for name, compiled in product(
-                arguments.attention, [False, True][: 1 + arguments.compile]
-            )
+            for name, compiled, last in variants
         }
         found = measure(builds, setting, rounds=arguments.rounds)
         rows += [

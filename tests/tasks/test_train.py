@@ -242,6 +242,23 @@ def test_a_compiled_run_learns_the_same(tmp_path):
         torch.testing.assert_close(a[key], b[key], rtol=1e-3, atol=1e-4)
 
 
+def test_channels_last_learns_the_same(tmp_path):
+    plain = train(tmp_path / "plain", *FEW_CALLBACKS)
+    last = train(tmp_path / "last", *FEW_CALLBACKS, "channels_last=true")
+    a, b = (weights(r.output_dir / "model.safetensors") for r in (plain, last))
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], rtol=1e-3, atol=1e-4)
+    resumed = train(
+        tmp_path / "last",
+        *FEW_CALLBACKS,
+        "channels_last=true",
+        "ckpt_path=last",
+        "trainer.max_steps=6",
+        "scheduler.max_steps=6",
+    )
+    assert read_checkpoint(resumed.output_dir / "checkpoints" / "last.ckpt").is_training_state
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
     common = [*FEW_CALLBACKS, "callbacks=checkpoint"]

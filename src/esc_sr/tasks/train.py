@@ -80,6 +80,8 @@ def run(cfg: DictConfig) -> TrainResult:
     network = instantiate(cfg.model)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{cfg.model._target_} has nothing to train; choose e.g. model=esc")
+    if cfg.channels_last:
+        network.to(memory_format=torch.channels_last)
     load_start(network, cfg.init_from, resume_from)
     datamodule = instantiate(cfg.data)
     protocols: tuple[Protocol, ...] = tuple(instantiate(cfg.protocol).values())
@@ -158,7 +160,7 @@ def check_counts(cfg: DictConfig) -> None:
     trainer = cfg.trainer
     every, accumulate = trainer.val_check_interval, trainer.accumulate_grad_batches
     check_integers(0, seed=cfg.seed)
-    check_flags(skip_finished=cfg.skip_finished)
+    check_flags(skip_finished=cfg.skip_finished, channels_last=cfg.channels_last)
     check_integers(1, scale=cfg.scale)
     check_integers(-1, **{"trainer.max_steps": trainer.max_steps})
     check_integers(
