@@ -19,14 +19,13 @@ from in_turn import attention_of, esc, measure, print_conditions, print_table, r
 from torch import nn
 
 from esc_sr.errors import InputError
+from esc_sr.models.for_inference import AUTOCAST_DTYPES
 from esc_sr.profiling.fresh import Setting
-
-DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def runs(build: Callable[[], nn.Module], name: str, setting: Setting) -> bool:
     """Try a small image; say what cannot run, and why."""
-    dtype = DTYPES[setting.precision]
+    dtype = AUTOCAST_DTYPES[setting.precision]
     image = torch.rand(1, 3, 8, 8, device=setting.device)
     try:
         network = build().to(setting.device)

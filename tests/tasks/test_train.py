@@ -233,23 +233,23 @@ def test_bfloat16_and_compilation_train(tmp_path, monkeypatch):
     assert {value.dtype for value in values} == {torch.float32}
 
 
-@pytest.mark.slow
-def test_a_compiled_run_learns_the_same(tmp_path):
+def assert_learns_the_same(tmp_path, option):
     plain = train(tmp_path / "plain", *FEW_CALLBACKS)
-    compiled = train(tmp_path / "compiled", *FEW_CALLBACKS, "compile=true")
-    a, b = (weights(r.output_dir / "model.safetensors") for r in (plain, compiled))
+    other = train(tmp_path / "other", *FEW_CALLBACKS, option)
+    a, b = (weights(r.output_dir / "model.safetensors") for r in (plain, other))
     for key in a:
         torch.testing.assert_close(a[key], b[key], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_the_same(tmp_path):
+    assert_learns_the_same(tmp_path, "compile=true")
 
 
 def test_channels_last_learns_the_same(tmp_path):
-    plain = train(tmp_path / "plain", *FEW_CALLBACKS)
-    last = train(tmp_path / "last", *FEW_CALLBACKS, "channels_last=true")
-    a, b = (weights(r.output_dir / "model.safetensors") for r in (plain, last))
-    for key in a:
-        torch.testing.assert_close(a[key], b[key], rtol=1e-3, atol=1e-4)
+    assert_learns_the_same(tmp_path, "channels_last=true")
     resumed = train(
-        tmp_path / "last",
+        tmp_path / "other",
         *FEW_CALLBACKS,
         "channels_last=true",
         "ckpt_path=last",

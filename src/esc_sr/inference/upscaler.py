@@ -22,12 +22,10 @@ from esc_sr.inference.rescale import shrink_rows
 from esc_sr.inference.self_ensemble import self_ensemble
 from esc_sr.models.checkpoints import load_model
 from esc_sr.models.esc import ESCBase
-from esc_sr.models.for_inference import DTYPES, Precision, for_inference
+from esc_sr.models.for_inference import AUTOCAST_DTYPES, DTYPES, Precision, for_inference
 
 Pixels = NDArray[Any]
 Progress = Callable[[float], None]
-
-_AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Upscaler:
@@ -92,7 +90,7 @@ class Upscaler:
             network = load_model(network)
         self.network: nn.Module = network.to(self.device).eval()
         # What autocast computes in: nothing where the weights have that type already.
-        self._autocast = _AUTOCAST_DTYPES[precision]
+        self._autocast = AUTOCAST_DTYPES[precision]
         if isinstance(network, ESCBase):
             self.network, _ = for_inference(network, precision=precision)
             self._autocast = None

@@ -20,6 +20,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Compile = Literal["dynamic", "fixed"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What autocast computes in, where the weights stay as they are.
+AUTOCAST_DTYPES = {**DTYPES, "fp32": None}
 # Smaller kernels gain less from the transform than it costs.
 _LEAST_TRANSFORMED = 9
 

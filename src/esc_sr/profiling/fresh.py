@@ -25,13 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from esc_sr.errors import InputError, check_integers
-from esc_sr.models.for_inference import for_inference
+from esc_sr.models.for_inference import AUTOCAST_DTYPES, Precision, for_inference
 from esc_sr.profiling.latency import time_forwards
 from esc_sr.profiling.lq_size import check_lq_size
 from esc_sr.profiling.memory import Memory, PeakMemory
 
-Precision = Literal["fp32", "bf16", "fp16"]
-_AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
@@ -286,7 +284,7 @@ def _serve_requests(
         network.compile(dynamic=False)
     example = _example(setting, device)
     connection.send((build_s, torch.get_num_threads()))
-    dtype = None if setting.fast else _AUTOCAST_DTYPES[setting.precision]
+    dtype = None if setting.fast else AUTOCAST_DTYPES[setting.precision]
 
     def context() -> AbstractContextManager[object]:
         return torch.autocast(device.type, dtype, enabled=dtype is not None)

@@ -33,6 +33,7 @@ from esc_sr.profiling.records import BenchRecord
 from esc_sr.tasks.bench_files import write_ratio, write_records
 from esc_sr.tasks.bench_tables import Ratio, bench_table, ratio_line
 from esc_sr.tasks.candidates import Candidate, candidates
+from esc_sr.tasks.networks import refuse_empty_lists
 from esc_sr.tasks.tables import print_whole
 
 # (height, width)
@@ -158,9 +159,7 @@ def plan(cfg: DictConfig, *, chosen_model: str | None = None) -> list[Job]:
     repeats = repeats if cfg.repeats is None else cfg.repeats
     check_integers(0, warmup=warmup)
     check_integers(1, repeats=repeats, batch_size=cfg.batch_size)
-    for key in ("precision", "compile", "fast", "lq_size", "output_size"):
-        if OmegaConf.is_list(cfg[key]) and not cfg[key]:
-            raise InputError(f"{key}=[] is an empty list: name one, or leave it")
+    refuse_empty_lists(cfg, "precision", "compile", "fast", "lq_size", "output_size")
     for compiled in _listed(cfg.compile):
         check_flags(compile=compiled)
     for fast in _listed(cfg.fast):

@@ -23,6 +23,7 @@ from esc_sr.tasks.networks import (
     load_at_scale,
     model_name,
     names_a_network,
+    refuse_empty_lists,
     takes_attention,
 )
 
@@ -81,9 +82,7 @@ def candidates(cfg: DictConfig, *, chosen_model: str | None = None) -> list[Cand
     given = [cfg.checkpoint is not None or of_model, cfg.models is not None]
     if sum(given) != 1:
         raise InputError("give one thing to measure: model=esc, model=[esc,rdn] or checkpoint=PATH")
-    for key in ("models", "attentions", "checkpoint", "scale"):
-        if OmegaConf.is_list(cfg[key]) and not cfg[key]:
-            raise InputError(f"{key.removesuffix('s')}=[] is an empty list: name one, or leave it")
+    refuse_empty_lists(cfg, "models", "attentions", "checkpoint", "scale")
     asked = list(cfg.scale) if OmegaConf.is_list(cfg.scale) else [cfg.scale]
     scales = [scale for scale in asked if scale is not None]
     if cfg.checkpoint is not None and not of_model:

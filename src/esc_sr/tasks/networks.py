@@ -85,6 +85,23 @@ def check_attention(model: DictConfig) -> None:
         )
 
 
+def refuse_empty_lists(cfg: DictConfig, *keys: str) -> None:
+    """Refuse an empty list, of which nothing would come.
+
+    Args:
+        cfg: The composed configuration.
+        keys: What may be a list; `models` and `attentions` are what `model=[...]` and
+            `attention=[...]` become.
+
+    Raises:
+        InputError: One of them is empty.
+    """
+    for key in keys:
+        if OmegaConf.is_list(cfg[key]) and not cfg[key]:
+            name = {"models": "model", "attentions": "attention"}.get(key, key)
+            raise InputError(f"{name}=[] is an empty list: name one, or leave it")
+
+
 def takes_attention(model: DictConfig) -> bool:
     """Return whether the constructor that a network's node names takes an `attention`."""
     return "attention" in inspect.signature(target_of(model)).parameters
