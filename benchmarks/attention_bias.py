@@ -2,7 +2,7 @@
 
 python benchmarks/attention_bias.py --train PHOTOS --valid HELD_OUT [--seeds 0 1 2]
 
-Runs `esc-sr train experiment=attention_bias` for each bias and seed, one after the other. Called
+Runs `esc-sr train experiment=ablation/recipe` for each bias and seed, one after the other. Called
 again it goes on where it was stopped, and tells the table of what is finished.
 """
 
@@ -48,7 +48,7 @@ def main() -> None:
         for bias in arguments.biases:
             run = arguments.runs_dir / f"{bias}_{seed}"
             if last_psnr(run) is None:
-                command = [sys.executable, "-m", "esc_sr", "train", "experiment=attention_bias"]
+                command = [sys.executable, "-m", "esc_sr", "train", "experiment=ablation/recipe"]
                 command += [f"data.train.gt_dir='{arguments.train.resolve()}'"]
                 command += [f"data.val.valid.gt_dir='{arguments.valid.resolve()}'"]
                 command += [f"run_dir={run}", "ckpt_path=last", f"seed={seed}", *BIASES[bias]]
