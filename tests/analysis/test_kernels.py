@@ -37,7 +37,7 @@ def test_the_shared_kernel_is_the_one_that_convolves(cls, shape):
     kernel = shared_large_kernel(network)
     assert kernel.shape == shape
     assert not kernel.requires_grad
-    parameter = network.get_parameter(network.large_kernel_name)
+    parameter = network.get_parameter(network.large_kernel_names[-1])
     assert torch.equal(kernel, dihedral_mean(parameter) if cls is ESC else parameter)
     strength = kernel_strength(kernel)
     assert strength[1, 3] == pytest.approx(float(kernel[..., 1, 3].square().mean().sqrt()))
@@ -88,3 +88,7 @@ def test_other_networks_are_refused():
         shared_large_kernel(nn.Conv2d(3, 3, 1))
     with pytest.raises(InputError, match="makes no kernels from its input"):
         dynamic_kernels(nn.Conv2d(3, 3, 1), [])
+    with pytest.raises(InputError, match=r"ESC \(no dynamic kernel\) makes no kernels"):
+        dynamic_kernels(ESC(**TINY, dynamic_kernel=False), [])
+    with pytest.raises(InputError, match=r"made with model\.shared_large_kernel=false"):
+        shared_large_kernel(ESC(**TINY, shared_large_kernel=False))

@@ -27,6 +27,8 @@ GIVEN = {
 
 
 def override(path: Path) -> str:
+    if path.parts[0] == "experiment":  # one group, with folders
+        return f"experiment={path.relative_to('experiment').with_suffix('')}"
     group = "/".join(path.parts[:-1])
     return f"{group}=[{path.stem}]" if group in LISTS else f"{group}={path.stem}"
 

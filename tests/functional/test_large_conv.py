@@ -47,6 +47,14 @@ def test_the_transform_gives_the_direct_convolution(
     torch.testing.assert_close(found, separate_convs(*args), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("depthwise", [True, False])
+@pytest.mark.parametrize("conv", [separate_convs, fused_conv, transformed_conv(5, rows=4)])
+def test_without_small_kernels_it_is_the_large_convolution(conv, depthwise):
+    x, kernel, dynamic = inputs(2, 3, 9, 7, 5, depthwise=depthwise)
+    expected = separate_convs(x, kernel, torch.zeros_like(dynamic))
+    torch.testing.assert_close(conv(x, kernel, None), expected)
+
+
 def test_the_transform_is_as_close_in_float32_as_the_direct_convolution():
     args = inputs(1, 16, 96, 64, 13)
     exact = separate_convs(*args)

@@ -24,6 +24,7 @@ def randomised(network):
         ("esc", "sdpa", {"num_heads": 2, "window_size": [4, 12]}),
         ("esc", "sdpa", {"num_heads": 2, "num_conv_attn": 0}),
         ("esc", "conv_attn", {}),
+        ("esc", "conv_attn", {"shared_large_kernel": False, "dynamic_kernel": False}),
         ("esc_attn", "sdpa", {"num_heads": 2}),
         ("esc_attn", "eager", {"num_heads": 2, "window_size": [4, 12], "use_ln": True}),
         ("esc_fp", "sdpa", {"num_heads": 2, "self_attention_only": True}),

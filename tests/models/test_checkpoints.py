@@ -1,4 +1,5 @@
 import pickle
+import re
 
 import pytest
 import torch
@@ -72,6 +73,32 @@ def test_a_file_without_configuration_gives_the_same_network(tmp_path, cls, atte
     loaded = load_model(tmp_path / "x.pth")
     assert type(loaded) is cls
     assert torch.equal(loaded(LQ), made(LQ))
+
+
+@pytest.mark.parametrize("cls", [ESC, ESCFP])
+@pytest.mark.parametrize("attention", ["sdpa", None])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shared_large_kernel": False},
+        {"dynamic_kernel": False},
+        {"shared_large_kernel": False, "dynamic_kernel": False},
+    ],
+)
+def test_the_weights_tell_what_an_ablation_left_out(tmp_path, cls, attention, changes):
+    made = cls(**{"scale": 2, **TINY, "attention": attention, **changes}).eval()
+    torch.save({"params": made.state_dict()}, tmp_path / "x.pth")
+    loaded = load_model(tmp_path / "x.pth")
+    assert loaded.title == made.title
+    assert torch.equal(loaded(LQ), made(LQ))
+    whole = cls(**{"scale": 2, **TINY, "attention": attention})
+    with pytest.raises(InputError, match=f"holds an {re.escape(made.title)}, not an "):
+        warm_start(whole, tmp_path / "x.pth")
+
+
+def test_without_conv_attn_the_file_says_whether_there_were_dynamic_kernels(tmp_path):
+    made = ESC(**{"scale": 2, **TINY, "num_conv_attn": 0, "dynamic_kernel": False})
+    assert load_model(save_model(made, tmp_path / "x.safetensors")).title == made.title
 
 
 @pytest.mark.parametrize("name", ["esc", "esc_lt", "esc_fp", "esc_attn"])

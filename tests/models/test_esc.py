@@ -30,6 +30,8 @@ NETWORKS = [
     (ESCFP, {"attention": "sdpa"}),
     (ESCFP, {"attention": None}),
     (ESCFP, {"self_attention_only": True}),
+    (ESC, {"shared_large_kernel": False, "dynamic_kernel": False}),
+    (ESCFP, {"shared_large_kernel": False}),
 ]
 
 
@@ -171,6 +173,47 @@ def test_folding_the_kernel_keeps_the_output():
         torch.testing.assert_close(network(lq), expected)  # averaging again changes nothing
 
 
+@pytest.mark.parametrize("cls", [ESC, ESCFP])
+def test_own_kernels_that_are_all_alike_compute_what_a_shared_one_does(cls):
+    shared, own = tiny(cls), tiny(cls, shared_large_kernel=False)
+    names = shared.large_kernel_names
+    weights = {
+        name: shared.state_dict()[name.split(".")[-1] if name.endswith(names) else name]
+        for name in own.state_dict()
+    }
+    own.load_state_dict(weights)
+    lq = torch.rand(2, 3, 19, 13)
+    expected = shared(lq)
+    assert torch.allclose(own(lq), expected, atol=1e-6)
+    kernels = [name for name in own.state_dict() if name.endswith(names)]
+    assert len(kernels) == 4 * len(names)  # two blocks of two
+    for name in kernels:  # each one counts
+        own.load_state_dict(weights | {name: weights[name] + 0.1})
+        assert not torch.allclose(own(lq), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [ESC, ESCFP])
+def test_without_dynamic_kernels_it_computes_what_a_network_does_whose_kernels_are_zero(cls):
+    with_zeros, without = cls(scale=2, **TINY), cls(scale=2, **TINY, dynamic_kernel=False)
+    weights = {name: with_zeros.state_dict()[name] for name in without.state_dict()}
+    assert len(with_zeros.state_dict()) - len(weights) == 4 * 4  # tensors of each generator
+    without.load_state_dict(weights)
+    lq = torch.rand(2, 3, 19, 13)
+    assert torch.allclose(without(lq), with_zeros(lq), atol=1e-6)
+
+
+def test_own_kernels_are_folded_one_by_one():
+    network, lq = tiny(shared_large_kernel=False).eval(), torch.rand(1, 3, 16, 24)
+    before = network(lq)
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    fold_large_kernel(network)
+    assert not any(module.geometric_ensemble for module in network.large_kernel_owners())
+    assert network.config["geometric_ensemble"] is False
+    changed = {name for name, now in network.state_dict().items() if (now != weights[name]).any()}
+    assert changed == {f"blocks.{i}.pconvs.{j}.plk_filter" for i in range(2) for j in range(2)}
+    assert torch.allclose(network(lq), before, atol=1e-5)
+
+
 def test_the_large_kernel_is_shared_by_the_whole_network():
     shapes = [tuple(p.shape) for p in tiny().parameters() if p.shape[-2:] == (13, 13)]
     assert shapes == [(8, 8, 13, 13)]
@@ -275,6 +318,12 @@ def test_set_attention_refuses_another_network():
             "model.self_attention_only=true and attention=conv_attn exclude each other",
         ),
         ({"self_attention_only": True, "attention": None}, "exclude each other"),
+        ({"shared_large_kernel": 0}, "model.shared_large_kernel is true or false, got 0"),
+        ({"dynamic_kernel": "no"}, "model.dynamic_kernel is true or false, got no"),
+        (
+            {"shared_large_kernel": False, "num_conv_attn": 0},
+            "gives a kernel to each ConvAttn, and model.num_conv_attn=0 leaves none",
+        ),
     ],
 )
 def test_impossible_values_are_named(changes, message):
@@ -311,6 +360,9 @@ def test_its_title_says_that_it_is_another_network():
     assert tiny().title == "ESC"
     assert tiny(ESCFP, None).title == "ESCFP (conv_attn)"
     assert create_model("esc_attn", num_blocks=1).title == "ESC (self-attention)"
+    assert tiny(shared_large_kernel=False).title == "ESC (own large kernels)"
+    both = tiny(ESCFP, None, shared_large_kernel=False, dynamic_kernel=False)
+    assert both.title == "ESCFP (conv_attn, own large kernels, no dynamic kernel)"
 
 
 def test_create_model_takes_constructor_arguments():

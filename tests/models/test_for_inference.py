@@ -48,19 +48,23 @@ def test_fp32_output_equals_the_authors(name, shared_dir):
 
 
 @pytest.mark.parametrize(
-    ("model", "attention"),
+    ("model", "attention", "changes"),
     [
-        ("esc", "sdpa"),
-        ("esc", "eager"),
-        ("esc", "conv_attn"),
-        ("esc_lt", "sdpa"),
-        ("esc_fp", "sdpa"),
-        ("esc_attn", "sdpa"),
+        ("esc", "sdpa", {}),
+        ("esc", "eager", {}),
+        ("esc", "conv_attn", {}),
+        ("esc", "sdpa", {"shared_large_kernel": False}),
+        ("esc", "sdpa", {"dynamic_kernel": False}),
+        ("esc_lt", "sdpa", {}),
+        ("esc_fp", "sdpa", {}),
+        ("esc_fp", "sdpa", {"dynamic_kernel": False, "shared_large_kernel": False}),
+        ("esc_attn", "sdpa", {}),
     ],
 )
 @pytest.mark.parametrize("size", [(1, 16, 32), (3, 21, 37), (1, 1, 2)])
-def test_the_result_is_the_same_and_the_network_is_not_changed(model, attention, size):
-    network = stirred(create_model(model, scale=2, attention=attention, **SMALL)).train()
+def test_the_result_is_the_same_and_the_network_is_not_changed(model, attention, changes, size):
+    made = create_model(model, scale=2, attention=attention, **SMALL, **changes)
+    network = stirred(made).train()
     before = copy.deepcopy(network.state_dict())
     lq = torch.rand(size[0], 3, *size[1:])
     with torch.no_grad():
@@ -94,10 +98,14 @@ def test_16_bits_are_close_and_the_result_is_float32(model):
 
 def test_it_says_what_it_did():
     _, done = for_inference(create_model("esc_lt", **SMALL))
-    assert "the shared kernel is averaged over its flips and rotations once" in done
+    assert "the large kernel is averaged over its flips and rotations once" in done
     assert any(line.startswith("13×13 and 3×3 kernels are one convolution") for line in done)
     assert "features are laid out channels last" in done
     _, done = for_inference(create_model("esc_attn", **SMALL))
+    assert not any("kernels" in line for line in done)
+    _, done = for_inference(create_model("esc_lt", **SMALL, dynamic_kernel=False))
+    assert "13×13 kernels are one convolution, its rows in the frequency domain" in done
+    _, done = for_inference(create_model("esc_fp", **SMALL, dynamic_kernel=False))
     assert not any("kernels" in line for line in done)
 
 

@@ -103,19 +103,21 @@ def dynamic_kernels(
     makers = {
         name: module
         for name, module in network.named_modules()
-        if isinstance(module, LargeKernelConv | SeparableLargeKernelConv)
+        if isinstance(module, LargeKernelConv | SeparableLargeKernelConv) and module.is_dynamic
     }
     if not makers:
         raise InputError(
-            f"{type(network).__name__} makes no kernels from its input: kind=kernels is for ESC "
-            "and ESC-FP"
+            f"{getattr(network, 'title', type(network).__name__)} makes no kernels from its input: "
+            "kind=kernels is for ESC and ESC-FP with dynamic kernels"
         )
     made: dict[str, list[Tensor]] = {}
     for lq in batches:
         inputs = capture(network, list(makers), lq, inputs=True)
         with frozen(network), torch.no_grad():
             for name, x in inputs.items():
-                made.setdefault(name, []).append(makers[name].dynamic_kernel(x).float().cpu())
+                kernels = makers[name].dynamic_kernel(x)
+                assert kernels is not None
+                made.setdefault(name, []).append(kernels.float().cpu())
         if on_batch is not None:
             on_batch()
     return {name: torch.cat(kernels) for name, kernels in made.items()}

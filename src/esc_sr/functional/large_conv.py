@@ -4,7 +4,7 @@ All take `(x, kernel, dynamic)`:
 
     x        (B, C, H, W)
     kernel   (C, C, K, K), or (C, 1, K, K): depthwise; K odd
-    dynamic  (B, C, k, k), depthwise, one for every image; k odd
+    dynamic  (B, C, k, k), depthwise, one for every image; k odd; or None: no small kernels
 
 and return `(B, C, H, W)`, zero-padded: `conv(x, kernel) + depthwise_conv(x, dynamic)`.
 
@@ -14,6 +14,7 @@ Source: Lee et al., ICCV 2025, for what is computed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,19 +24,29 @@ from torch import Tensor
 from esc_sr.functional.dynamic_conv import dynamic_depthwise_conv
 
 
-def separate_convs(x: Tensor, kernel: Tensor, dynamic: Tensor) -> Tensor:
+def separate_convs(x: Tensor, kernel: Tensor, dynamic: Tensor | None) -> Tensor:
     """Convolve twice and add: the definition, and the best for a batch in training."""
-    return _conv(x, kernel) + dynamic_depthwise_conv(x, dynamic)
+    convolved = _conv(x, kernel)
+    return convolved if dynamic is None else convolved + dynamic_depthwise_conv(x, dynamic)
 
 
-def fused_conv(x: Tensor, kernel: Tensor, dynamic: Tensor) -> Tensor:
+def fused_conv(x: Tensor, kernel: Tensor, dynamic: Tensor | None) -> Tensor:
     """Add the small kernel onto the large one, then convolve once, image by image.
 
     Exact: a depthwise kernel is a full one that is zero beside the diagonal of its channels.
     """
-    fused = [fuse_kernels(kernel, of_image) for of_image in dynamic]
-    images = x.split(1) if len(fused) > 1 else (x,)
-    convolved = [_conv(image, both) for image, both in zip(images, fused, strict=True)]
+    return _image_by_image(_conv, x, kernel, dynamic)
+
+
+def _image_by_image(
+    conv: Callable[[Tensor, Tensor], Tensor], x: Tensor, kernel: Tensor, dynamic: Tensor | None
+) -> Tensor:
+    images = x.split(1) if len(x) > 1 else (x,)
+    if dynamic is None:
+        kernels = [kernel] * len(images)
+    else:
+        kernels = [fuse_kernels(kernel, of_image) for of_image in dynamic]
+    convolved = [conv(*pair) for pair in zip(images, kernels, strict=True)]
     return torch.cat(convolved) if len(convolved) > 1 else convolved[0]
 
 
@@ -103,7 +114,7 @@ class TransformedConv:
     kernel_analysis: Tensor
     synthesis: Tensor
 
-    def __call__(self, x: Tensor, kernel: Tensor, dynamic: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, kernel: Tensor, dynamic: Tensor | None) -> Tensor:
         """Convolve, image by image; see the module.
 
         Raises:
@@ -114,10 +125,7 @@ class TransformedConv:
                 f"the transform is for kernels of {self.kernel_analysis.shape[1]}, "
                 f"got {kernel.shape[-1]}"
             )
-        fused = [fuse_kernels(kernel, of_image) for of_image in dynamic]
-        images = x.split(1) if len(fused) > 1 else (x,)
-        convolved = [self.convolve(*pair) for pair in zip(images, fused, strict=True)]
-        return torch.cat(convolved) if len(convolved) > 1 else convolved[0]
+        return _image_by_image(self.convolve, x, kernel, dynamic)
 
     def convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
         """Convolve one image.

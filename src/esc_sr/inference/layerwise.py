@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from esc_sr.inference.tiling import kept_part, spans
-from esc_sr.layers.conv_attn import ConvAttn
+from esc_sr.layers.conv_attn import DYNAMIC_KERNEL_SIZE, ConvAttn
 from esc_sr.layers.window_attention import WindowAttention
 from esc_sr.models.esc import ESCBase, ESCBlock
 
@@ -77,7 +77,7 @@ def enlarge_layerwise(
         assert isinstance(mixer, ConvAttn)
         mean = source[:, : mixer.plk.partial_dim].mean((-2, -1), keepdim=True)
         kernel = mixer.plk.dynamic_kernel(mean)
-        halo = max(network.config["large_kernel_size"] // 2, kernel.shape[-1] // 2)
+        halo = max(network.config["large_kernel_size"], DYNAMIC_KERNEL_SIZE) // 2
         sweep(lambda t: mixer(t, shared_kernel, kernel), source, into, halo, add=True)
 
     # What the network computes in decides the type of its maps, autocast included.

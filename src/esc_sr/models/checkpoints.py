@@ -25,6 +25,7 @@ from esc_sr.attention.bias import bias_of_record, deduce_bias, record_of_bias
 from esc_sr.attention.interface import Bias
 from esc_sr.errors import InputError
 from esc_sr.files import replacing
+from esc_sr.layers.conv_attn import kernel_parts
 from esc_sr.models.esc import ESC, NUM_COLORS, ESCBase, title_of
 from esc_sr.models.esc_fp import ESCFP
 
@@ -34,6 +35,10 @@ ARCHITECTURES: dict[str, type[ESC] | type[ESCFP]] = {"ESC": ESC, "ESCFP": ESCFP}
 _STATE_DICT_KEYS = ("params_ema", "params", "state_dict")
 # What wraps the names: Lightning's module, torch.compile, DDP.
 _PREFIXES = ("network.", "_orig_mod.", "module.")
+
+
+# Settings that the shapes of weights leave open, some of them or always.
+_NOT_IN_WEIGHTS = ("window_size", "num_heads", "geometric_ensemble", "dynamic_kernel")
 
 
 @dataclass(frozen=True)
@@ -156,17 +161,16 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         The constructor's arguments but `attention`, `architecture`, `self_attention` and `bias`.
         What the weights do not tell is left out: `geometric_ensemble`, the sides of a rectangular
         window or of one with a Fourier bias, `window_size` and `num_heads` of a network without
-        self-attention, and what `self_attention_only` makes void.
+        self-attention, `dynamic_kernel` of one without ConvAttn, and what `self_attention_only`
+        makes void.
 
     Raises:
         InputError: The weights are those of another architecture.
     """
     names = state_dict.keys()
-    kernel = None
-    if "plk_filter" in names:
-        architecture, kernel = "ESC", state_dict["plk_filter"]
-    elif {"lk_channel", "lk_spatial"} <= names:
-        architecture, kernel = "ESCFP", state_dict["lk_spatial"]
+    owner, kernel = _first_large_kernel(state_dict)
+    if kernel is not None:
+        architecture = "ESC" if f"{owner}plk_filter" in names else "ESCFP"
     elif "blocks.0.pconvs.0.to_qkv.weight" in names:
         architecture = "ESCFP" if "ln_last.weight" in names else "ESC"
     else:
@@ -197,6 +201,10 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         if kernel is not None:
             config["partial_dim"] = kernel.shape[0]
             config["large_kernel_size"] = kernel.shape[-1]
+            config["shared_large_kernel"] = owner == ""
+            if num_conv_attn or not config["self_attention"]:
+                made_by = (".plk.dwc_proj.", ".plk.proj.")
+                config["dynamic_kernel"] = any(part in name for name in names for part in made_by)
         if num_conv_attn:
             hidden = state_dict["blocks.0.convffns.0.proj.weight"].shape[0]
             config["ffn_ratio"] = _ratio(hidden, dim)
@@ -274,7 +282,7 @@ def _merged_config(checkpoint: Checkpoint) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{checkpoint.path}: {error}") from error
     recorded = checkpoint.config or {}
-    for name in ("window_size", "num_heads", "geometric_ensemble"):
+    for name in _NOT_IN_WEIGHTS:
         if isinstance(recorded.get(name), int | list):
             config[name] = recorded[name]
     return config
@@ -391,7 +399,7 @@ def warm_start(network: ESCBase, path: str | Path) -> None:
 
 
 def fold_large_kernel(network: ESCBase) -> ESCBase:
-    """Average the shared kernel over its flips and rotations once, for deployment.
+    """Average the large kernel over its flips and rotations once, for deployment.
 
     The output stays the same to rounding, and because averaging is a projection the weights can
     still be loaded as unfolded ones, until they are trained on. A network of self-attention only
@@ -404,8 +412,11 @@ def fold_large_kernel(network: ESCBase) -> ESCBase:
         The same network.
     """
     if network.geometric_ensemble:
-        with torch.no_grad():
-            network.get_parameter(network.large_kernel_name).copy_(network.large_kernel())
+        names = network.large_kernel_names
+        for owner in network.large_kernel_owners():
+            with torch.no_grad():
+                owner.get_parameter(names[-1]).copy_(kernel_parts(owner, names)[-1])
+            owner.geometric_ensemble = False  # pyright: ignore
         network.geometric_ensemble = network.config["geometric_ensemble"] = False
     return network
 
@@ -430,6 +441,19 @@ def save_model(network: ESCBase, path: str | Path) -> Path:
 def _count(names: Any, prefix: str) -> int:
     """Count the distinct numbers that follow a prefix."""
     return len({n[len(prefix) :].split(".")[0] for n in names if n.startswith(prefix)})
+
+
+def _first_large_kernel(state_dict: Mapping[str, Tensor]) -> tuple[str, Tensor | None]:
+    """Find a large kernel: the network's, or of networks that share none the first ConvAttn's.
+
+    Returns:
+        The prefix of its names, and the parameter that has its extent; None: there is none.
+    """
+    for owner in ("", "blocks.0.pconvs.0.", "blocks.0.attn."):
+        for names in (ESC.large_kernel_names, ESCFP.large_kernel_names):
+            if all(f"{owner}{name}" in state_dict for name in names):
+                return owner, state_dict[owner + names[-1]]
+    return "", None
 
 
 def _parameters_of_attention(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -11,9 +11,14 @@ from torch import Tensor, nn
 
 from esc_sr.attention import SelfAttention, attention_by_name
 from esc_sr.attention.bias import record_of_bias
-from esc_sr.errors import InputError, check_integers
-from esc_sr.functional.geometry import dihedral_mean
-from esc_sr.layers.conv_attn import ConvAttn, LargeKernelConv, SeparableLargeKernelConv
+from esc_sr.errors import InputError, check_flags, check_integers
+from esc_sr.layers.conv_attn import (
+    ConvAttn,
+    LargeKernelConv,
+    OwnKernelConvAttn,
+    SeparableLargeKernelConv,
+    kernel_parts,
+)
 from esc_sr.layers.conv_ffn import ConvFFN
 from esc_sr.layers.norm import LayerNorm2d
 from esc_sr.layers.window_attention import WindowAttention
@@ -83,9 +88,10 @@ class ESCBase(nn.Module):
     Attributes:
         scale: Super-resolution factor.
         window_size: (height, width) of the attention windows, in feature pixels.
-        geometric_ensemble: Whether each forward averages the shared kernel over its flips and
+        geometric_ensemble: Whether each forward averages the large kernel over its flips and
             rotations. False after `models.checkpoints.fold_large_kernel`, and where there is no
             such kernel.
+        shared_large_kernel: Whether one large kernel serves every ConvAttn.
         has_self_attention: False if every self-attention is a ConvAttn.
         self_attention_only: True if every ConvAttn is a self-attention.
         config: The constructor's arguments, the class's name as `architecture` and, in place of
@@ -95,8 +101,9 @@ class ESCBase(nn.Module):
     """
 
     large_kernel_conv: ClassVar[type[LargeKernelConv] | type[SeparableLargeKernelConv]]
-    # Name of the parameter that the geometric ensemble averages.
-    large_kernel_name: ClassVar[str]
+    # Names of a large kernel's parameters, in the order in which they are applied. The last has
+    # its extent, and the geometric ensemble averages it.
+    large_kernel_names: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -113,11 +120,20 @@ class ESCBase(nn.Module):
         attn_ffn_ratio: float,
         use_ln: bool,
         geometric_ensemble: bool,
+        shared_large_kernel: bool,
+        dynamic_kernel: bool,
         self_attention_only: bool,
         attention: SelfAttention | str | None,
     ) -> None:
         super().__init__()
         check_integers(1, scale=scale, dim=dim, num_blocks=num_blocks, num_heads=num_heads)
+        check_flags(
+            **{
+                "model.geometric_ensemble": geometric_ensemble,
+                "model.shared_large_kernel": shared_large_kernel,
+                "model.dynamic_kernel": dynamic_kernel,
+            }
+        )
         check_integers(1 if self_attention_only else 0, num_conv_attn=num_conv_attn)
         if not self_attention_only:
             check_integers(1, partial_dim=partial_dim, large_kernel_size=large_kernel_size)
@@ -125,6 +141,12 @@ class ESCBase(nn.Module):
                 raise InputError(f"model.partial_dim={partial_dim} must not exceed model.dim={dim}")
             if large_kernel_size % 2 == 0:
                 raise InputError(f"model.large_kernel_size must be odd, got {large_kernel_size}")
+            has_self_attention = attention not in (None, "conv_attn")
+            if not shared_large_kernel and num_conv_attn == 0 and has_self_attention:
+                raise InputError(
+                    "model.shared_large_kernel=false gives a kernel to each ConvAttn, and "
+                    "model.num_conv_attn=0 leaves none; set it to 1 or more"
+                )
         for name, ratio in (("ffn_ratio", ffn_ratio), ("attn_ffn_ratio", attn_ffn_ratio)):
             if int(dim * ratio) < 1:
                 raise InputError(f"model.{name}={ratio} leaves no hidden channels of dim={dim}")
@@ -141,6 +163,7 @@ class ESCBase(nn.Module):
         self.self_attention_only = self_attention_only
         self.window_size = _as_pair(window_size)
         self.geometric_ensemble = geometric_ensemble and not self_attention_only
+        self.shared_large_kernel = shared_large_kernel and not self_attention_only
         self.config: dict[str, Any] = {
             "architecture": type(self).__name__,
             "scale": scale,
@@ -162,10 +185,20 @@ class ESCBase(nn.Module):
                 "partial_dim": partial_dim,
                 "large_kernel_size": large_kernel_size,
                 "geometric_ensemble": geometric_ensemble,
+                "shared_large_kernel": shared_large_kernel,
+                "dynamic_kernel": dynamic_kernel,
             }
 
         def conv_attn() -> ConvAttn:
-            return ConvAttn(dim, self.large_kernel_conv(partial_dim))
+            conv = self.large_kernel_conv(partial_dim, is_dynamic=dynamic_kernel)
+            if shared_large_kernel:
+                return ConvAttn(dim, conv)
+            return OwnKernelConvAttn(
+                dim,
+                conv,
+                kernel=self.new_large_kernel(partial_dim, large_kernel_size),
+                geometric_ensemble=geometric_ensemble,
+            )
 
         def window_attention() -> WindowAttention:
             assert attention is not None
@@ -190,6 +223,14 @@ class ESCBase(nn.Module):
         )
         self.last = nn.Conv2d(dim, dim, 3, padding=1)
         self.to_img = nn.Conv2d(dim, NUM_COLORS * scale**2, 3, padding=1)
+        if self.shared_large_kernel:
+            for name, parameter in self.new_large_kernel(partial_dim, large_kernel_size).items():
+                self.register_parameter(name, parameter)
+
+    @staticmethod
+    def new_large_kernel(partial_dim: int, size: int) -> dict[str, nn.Parameter]:
+        """Make the parameters of a large kernel, by `large_kernel_names`."""
+        raise NotImplementedError
 
     @property
     def title(self) -> str:
@@ -200,23 +241,34 @@ class ESCBase(nn.Module):
         """Return the shared large kernel, averaged over its flips and rotations if asked.
 
         Raises:
-            InputError: There is no ConvAttn, and so no such kernel.
+            InputError: There is no such kernel.
         """
         if self.self_attention_only:
             raise InputError(
                 "this network has no shared large kernel: it was made with "
                 "model.self_attention_only=true, and every ConvAttn is a self-attention"
             )
-        kernel = self.get_parameter(self.large_kernel_name)
-        return dihedral_mean(kernel) if self.geometric_ensemble else kernel
+        if not self.shared_large_kernel:
+            raise InputError(
+                "this network has no shared large kernel: it was made with "
+                "model.shared_large_kernel=false, and every ConvAttn has one of its own"
+            )
+        return self.shared_kernel()[-1]
 
     def shared_kernel(self) -> tuple[Tensor, ...]:
         """Return what every ConvAttn of the network convolves with, part by part.
 
         Returns:
-            The parts; none in a network of self-attention only.
+            The parts, the last averaged over its flips and rotations if asked; none where no
+            kernel is shared.
         """
-        raise NotImplementedError
+        return kernel_parts(self, self.large_kernel_names) if self.shared_large_kernel else ()
+
+    def large_kernel_owners(self) -> Iterator[nn.Module]:
+        """Yield the modules whose parameters are large kernels: the network, or each ConvAttn."""
+        if self.shared_large_kernel:
+            yield self
+        yield from (m for m in self.modules() if isinstance(m, OwnKernelConvAttn))
 
     def enter(self, lq: Tensor) -> Tensor:
         """Make the shallow features, `(B, dim, H, W)`, in the type of the weights."""
@@ -300,10 +352,15 @@ class ESC(ESCBase):
         ffn_ratio: Widening of the ConvFFN before each ConvAttn (upstream `exp_ratio`).
         attn_ffn_ratio: Widening of the ConvFFN before the self-attention.
         use_ln: LayerNorm in the convolutional part too, as the XL networks have.
-        geometric_ensemble: Average the shared kernel over its flips and rotations.
+        geometric_ensemble: Average the large kernel over its flips and rotations.
+        shared_large_kernel: One large kernel for the whole network; False: one for each ConvAttn,
+            for an ablation, and another network.
+        dynamic_kernel: Add the 3×3 kernels that are made from the input; False leaves them out,
+            for an ablation, and is another network.
         self_attention_only: Make every ConvAttn a self-attention of its own. This is the network
-            that ConvAttn was made to emulate; it is another one than ESC, has no shared kernel,
-            and does not look at `partial_dim`, `large_kernel_size` and `geometric_ensemble`.
+            that ConvAttn was made to emulate; it is another one than ESC, and does not look at
+            `partial_dim`, `large_kernel_size`, `geometric_ensemble`, `shared_large_kernel` and
+            `dynamic_kernel`.
         attention: Bias and kernel of the self-attention, or its name. None or "conv_attn": every
             self-attention is a ConvAttn, the paper's ablation; that is another network, and not
             together with `self_attention_only`.
@@ -320,7 +377,7 @@ class ESC(ESCBase):
     """
 
     large_kernel_conv = LargeKernelConv
-    large_kernel_name = "plk_filter"
+    large_kernel_names = ("plk_filter",)
 
     def __init__(
         self,
@@ -337,6 +394,8 @@ class ESC(ESCBase):
         attn_ffn_ratio: float = 2.0,
         use_ln: bool = False,
         geometric_ensemble: bool = True,
+        shared_large_kernel: bool = True,
+        dynamic_kernel: bool = True,
         self_attention_only: bool = False,
         attention: SelfAttention | str | None = "sdpa",
     ) -> None:
@@ -353,19 +412,18 @@ class ESC(ESCBase):
             attn_ffn_ratio=attn_ffn_ratio,
             use_ln=use_ln,
             geometric_ensemble=geometric_ensemble,
+            shared_large_kernel=shared_large_kernel,
+            dynamic_kernel=dynamic_kernel,
             self_attention_only=self_attention_only,
             attention=attention,
         )
-        if not self_attention_only:
-            # Shared by every ConvAttn of the network.
-            self.plk_filter = nn.Parameter(
-                torch.empty(partial_dim, partial_dim, large_kernel_size, large_kernel_size)
-            )
-            nn.init.orthogonal_(self.plk_filter)
 
-    def shared_kernel(self) -> tuple[Tensor, ...]:
-        """Return the large kernel, `(partial_dim, partial_dim, K, K)`, alone."""
-        return () if self.self_attention_only else (self.large_kernel(),)
+    @staticmethod
+    def new_large_kernel(partial_dim: int, size: int) -> dict[str, nn.Parameter]:
+        """Make one part, `(partial_dim, partial_dim, K, K)`."""
+        kernel = nn.Parameter(torch.empty(partial_dim, partial_dim, size, size))
+        nn.init.orthogonal_(kernel)
+        return {"plk_filter": kernel}
 
     def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
         """Add the long skip, shuffle pixels, add the repeated pixels of the input."""
@@ -383,11 +441,18 @@ def title_of(config: Mapping[str, Any]) -> str:
     Returns:
         The architecture, and in parentheses what makes it another network than its namesake.
     """
+    differences = []
     if not config["self_attention"]:
-        return f"{config['architecture']} (conv_attn)"
-    bias = config["bias"]["kind"]
-    differences = ["self-attention"] if config["self_attention_only"] else []
-    differences += [f"{bias} bias"] if bias != "table" else []
+        differences.append("conv_attn")
+    if config["self_attention_only"]:
+        differences.append("self-attention")
+    # Not in a network of self-attention only.
+    if not config.get("shared_large_kernel", True):
+        differences.append("own large kernels")
+    if not config.get("dynamic_kernel", True):
+        differences.append("no dynamic kernel")
+    if config["self_attention"] and (bias := config["bias"]["kind"]) != "table":
+        differences.append(f"{bias} bias")
     return config["architecture"] + (f" ({', '.join(differences)})" if differences else "")
 
 

@@ -32,9 +32,13 @@ class ESCFP(ESCBase):
         use_ln: LayerNorm in the convolutional part too.
         geometric_ensemble: Average the depthwise kernel over its flips and rotations; the authors'
             ESC-FP does not.
+        shared_large_kernel: One large kernel for the whole network; False: one for each ConvAttn,
+            for an ablation, and another network.
+        dynamic_kernel: Add the 3×3 kernels that are made from the input; False leaves them out,
+            for an ablation, and is another network.
         self_attention_only: Make every ConvAttn a self-attention of its own; that is another
-            network, without a shared kernel, and does not look at `partial_dim`,
-            `large_kernel_size` and `geometric_ensemble`.
+            network, and does not look at `partial_dim`, `large_kernel_size`,
+            `geometric_ensemble`, `shared_large_kernel` and `dynamic_kernel`.
         attention: Bias and kernel of the self-attention, or its name. None or "conv_attn": every
             self-attention is a ConvAttn; that is another network, and not together with
             `self_attention_only`.
@@ -44,7 +48,7 @@ class ESCFP(ESCBase):
     """
 
     large_kernel_conv = SeparableLargeKernelConv
-    large_kernel_name = "lk_spatial"
+    large_kernel_names = ("lk_channel", "lk_spatial")
 
     def __init__(
         self,
@@ -61,6 +65,8 @@ class ESCFP(ESCBase):
         attn_ffn_ratio: float = 1.5,
         use_ln: bool = True,
         geometric_ensemble: bool = False,
+        shared_large_kernel: bool = True,
+        dynamic_kernel: bool = True,
         self_attention_only: bool = False,
         attention: SelfAttention | str | None = "sdpa",
     ) -> None:
@@ -77,21 +83,21 @@ class ESCFP(ESCBase):
             attn_ffn_ratio=attn_ffn_ratio,
             use_ln=use_ln,
             geometric_ensemble=geometric_ensemble,
+            shared_large_kernel=shared_large_kernel,
+            dynamic_kernel=dynamic_kernel,
             self_attention_only=self_attention_only,
             attention=attention,
         )
-        if not self_attention_only:
-            self.lk_channel = nn.Parameter(torch.empty(partial_dim, partial_dim, 1, 1))
-            self.lk_spatial = nn.Parameter(
-                torch.empty(partial_dim, 1, large_kernel_size, large_kernel_size)
-            )
-            nn.init.orthogonal_(self.lk_channel)
-            nn.init.orthogonal_(self.lk_spatial)
         self.ln_last = LayerNorm2d(dim)
 
-    def shared_kernel(self) -> tuple[Tensor, ...]:
-        """Return the 1×1 part and the depthwise part, `(partial_dim, 1, K, K)`."""
-        return () if self.self_attention_only else (self.lk_channel, self.large_kernel())
+    @staticmethod
+    def new_large_kernel(partial_dim: int, size: int) -> dict[str, nn.Parameter]:
+        """Make the 1×1 part and the depthwise part, `(partial_dim, 1, K, K)`."""
+        channel = nn.Parameter(torch.empty(partial_dim, partial_dim, 1, 1))
+        spatial = nn.Parameter(torch.empty(partial_dim, 1, size, size))
+        nn.init.orthogonal_(channel)
+        nn.init.orthogonal_(spatial)
+        return {"lk_channel": channel, "lk_spatial": spatial}
 
     def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
         """Add the long skip, shuffle pixels, add the bicubically enlarged input."""

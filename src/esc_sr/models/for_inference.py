@@ -73,7 +73,7 @@ def for_inference(
     done = []
     if fast.geometric_ensemble:
         fold_large_kernel(fast)
-        done.append("the shared kernel is averaged over its flips and rotations once")
+        done.append("the large kernel is averaged over its flips and rotations once")
     done += _fuse_convs(fast, on_cpu)
     fast.to(DTYPES[precision])
     fast.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -92,21 +92,24 @@ def for_inference(
 
 
 def _fuse_convs(network: ESCBase, on_cpu: bool) -> list[str]:
-    """Make one convolution of the large and the dynamic kernel."""
+    """Make one convolution of the large kernel and the dynamic one, if there is one."""
     convs = [module.plk for module in network.modules() if isinstance(module, ConvAttn)]
     if not convs:
         return []
     size = network.config["large_kernel_size"]
-    sizes = f"{size}×{size} and 3×3 kernels are one convolution"
+    is_dynamic = network.config["dynamic_kernel"]
+    done = f"{size}×{size} {'and 3×3 ' if is_dynamic else ''}kernels are one convolution"
     # Where arithmetic is the bound; a GPU's is not, and a depthwise kernel has hardly any.
     if on_cpu and size >= _LEAST_TRANSFORMED and isinstance(convs[0], LargeKernelConv):
         spatial_conv = transformed_conv(size)
-        sizes += ", its rows in the frequency domain"
-    else:
+        done += ", its rows in the frequency domain"
+    elif is_dynamic:
         spatial_conv = fused_conv
+    else:
+        return []  # they are one as it is
     for conv in convs:
         conv.spatial_conv = spatial_conv
-    return [sizes]
+    return [done]
 
 
 def _compile(network: ESCBase, how: Compile, on_cpu: bool) -> str:
