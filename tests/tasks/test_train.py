@@ -1,6 +1,7 @@
 """The training command, in this process and as a user calls it."""
 
 import csv
+import json
 import subprocess
 import sys
 import warnings
@@ -474,6 +475,20 @@ def test_a_multirun_makes_one_folder_for_each_attention(tmp_path):
     has_attention = ["blocks.0.attn.to_qkv.weight" in weights(path) for path in runs]
     assert has_attention == [True, True, False]
     assert "- attention=eager" in (sweep / "0" / ".hydra" / "overrides.yaml").read_text()
+
+
+def test_a_question_of_an_ablation_is_a_multirun_by_itself(tmp_path):
+    first, *rest = TINY
+    question = first.replace("quickstart", "[quickstart,ablation/dynamic_kernel]")
+    more = ["callbacks=none", "final_table=false", "seed=1", "hydra.sweep.dir=sweep"]
+    call = [sys.executable, "-m", "esc_sr", "train", question, *rest, *more]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    networks = [
+        json.loads((tmp_path / "sweep" / job / "run.json").read_text())["network"]
+        for job in ("0", "1")
+    ]
+    assert networks == ["ESC", "ESC (no dynamic kernel)"]
 
 
 def test_resolved_configuration_is_recorded(tmp_path):
