@@ -6,8 +6,20 @@ import torch
 from esc_sr.models.checkpoints import deduce_config
 from esc_sr.models.esc import ESC
 from esc_sr.models.esc_fp import ESCFP
+from esc_sr.models.esc_real import ESCReal, ESCRealM
 
-CASES = {"esc_x2": ESC, "esc_x4": ESC, "esc_ln_x3": ESC, "esc_fp_x4": ESCFP}
+CASES = {
+    "esc_x2": ESC,
+    "esc_x4": ESC,
+    "esc_ln_x3": ESC,
+    "esc_fp_x4": ESCFP,
+    "esc_real_x4": ESCReal,
+    "esc_real_m_nearest_conv_x3": ESCRealM,
+    "esc_real_m_nearest_conv_x4": ESCRealM,
+    "esc_real_m_pixelshuffle_x3": ESCRealM,
+    "esc_real_m_pixelshuffledirect_x4": ESCRealM,
+    "esc_real_m_unshuffle_x2": ESCRealM,
+}
 OUR_NAMES = {
     "pdim": "partial_dim",
     "n_blocks": "num_blocks",
@@ -15,6 +27,7 @@ OUR_NAMES = {
     "exp_ratio": "ffn_ratio",
     "kernel_size": "large_kernel_size",
     "upscaling_factor": "scale",
+    "unshuffle_mod": "unshuffle",
 }
 
 

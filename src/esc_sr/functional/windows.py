@@ -39,14 +39,37 @@ def pad_to_multiple(x: Tensor, multiple: tuple[int, int]) -> Tensor:
     if pad_h < height and pad_w < width:
         return F.pad(x, (0, pad_w, 0, pad_h), mode="reflect")
     for dim, side, pad in ((-2, height, pad_h), (-1, width, pad_w)):
-        x = x.index_select(dim, _reflected_index(side, side + pad, x.device))
+        x = x.index_select(dim, _reflected_index(side, 0, side + pad, x.device))
     return x
 
 
-def _reflected_index(side: int, padded: int, device: torch.device) -> Tensor:
+def reflect_pad(x: Tensor, margin: int) -> Tensor:
+    """Reflect-pad all four sides, as `pad_to_multiple` does, for images of any size.
+
+    Args:
+        x: `(B, C, H, W)`.
+        margin: Pixels on every side.
+
+    Returns:
+        `(B, C, H + 2·margin, W + 2·margin)`.
+
+    Example:
+        >>> import torch
+        >>> reflect_pad(torch.tensor([[[[1.0, 2.0]]]]), 2)[0, 0, 0]
+        tensor([1., 2., 1., 2., 1., 2.])
+    """
+    if margin < min(x.shape[-2:]):
+        return F.pad(x, (margin,) * 4, mode="reflect")
+    for dim in (-2, -1):
+        side = x.shape[dim]
+        x = x.index_select(dim, _reflected_index(side, -margin, side + margin, x.device))
+    return x
+
+
+def _reflected_index(side: int, start: int, stop: int, device: torch.device) -> Tensor:
     """Source position of each padded position: a triangle wave of period 2·(side − 1)."""
     period = max(2 * (side - 1), 1)
-    position = torch.arange(padded, device=device) % period
+    position = torch.arange(start, stop, device=device) % period
     return torch.minimum(position, period - position) if side > 1 else torch.zeros_like(position)
 
 

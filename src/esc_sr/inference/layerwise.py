@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from esc_sr.errors import InputError
 from esc_sr.inference.tiling import kept_part, spans
 from esc_sr.layers.conv_attn import DYNAMIC_KERNEL_SIZE, ConvAttn
 from esc_sr.layers.window_attention import WindowAttention
@@ -16,8 +17,6 @@ from esc_sr.models.esc import ESCBase, ESCBlock
 NUM_FEATURE_MAPS = 3
 # What the 3×3 convolutions of a ConvFFN and at a block's ends see around a pixel.
 _CONV_HALO = 1
-# Two 3×3 convolutions behind the blocks; as much for the bicubic skip of ESC-FP.
-_RECONSTRUCT_HALO = 2
 
 
 def enlarge_layerwise(
@@ -44,8 +43,17 @@ def enlarge_layerwise(
     Yields:
         Rows of the result from top to bottom, `(B, 3, some, s·W)` float32, not clamped.
 
+    Raises:
+        InputError: The network's features are not on the grid of the image.
+
     Source: the layers of Lee et al., ICCV 2025.
     """
+    halo_behind = network.reconstruct_halo
+    if halo_behind is None:
+        raise InputError(
+            f"{network.title} works on blocks of pixels (model.unshuffle=true) and is not taken "
+            "apart layer by layer; use tiling=overlap"
+        )
     shared_kernel = network.shared_kernel()
     total = network.config["num_blocks"] * (1 + network.config["num_conv_attn"])
     mixed = 0
@@ -99,10 +107,10 @@ def enlarge_layerwise(
     del x, y
 
     scale, width = network.scale, lq.shape[-1]
-    for row in spans(lq.shape[-2], tile[0], overlap=_RECONSTRUCT_HALO):
+    for row in spans(lq.shape[-2], tile[0], overlap=halo_behind):
         rows = (row.stop - row.start) * scale
         strip = lq.new_empty(*lq.shape[:2], rows, width * scale, dtype=torch.float32)
-        for column in spans(width, tile[1], overlap=_RECONSTRUCT_HALO):
+        for column in spans(width, tile[1], overlap=halo_behind):
             area = (..., row.read, column.read)
             sr = network.reconstruct(skip[area], network.enter(lq[area]), lq[area])
             target = slice(column.start * scale, column.stop * scale)

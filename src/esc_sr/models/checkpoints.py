@@ -26,10 +26,15 @@ from esc_sr.attention.interface import Bias
 from esc_sr.errors import InputError
 from esc_sr.files import replacing
 from esc_sr.layers.conv_attn import kernel_parts
+from esc_sr.layers.upsampling import upsampler_of
 from esc_sr.models.esc import ESC, NUM_COLORS, ESCBase, title_of
 from esc_sr.models.esc_fp import ESCFP
+from esc_sr.models.esc_real import ESCReal, ESCRealM
 
-ARCHITECTURES: dict[str, type[ESC] | type[ESCFP]] = {"ESC": ESC, "ESCFP": ESCFP}
+Network = type[ESC] | type[ESCFP] | type[ESCReal] | type[ESCRealM]
+ARCHITECTURES: dict[str, Network] = {
+    network.__name__: network for network in (ESC, ESCFP, ESCReal, ESCRealM)
+}
 
 # Where the weights lie, best first: BasicSR's averaged and raw ones, Lightning's, plain.
 _STATE_DICT_KEYS = ("params_ema", "params", "state_dict")
@@ -155,7 +160,7 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """Deduce a network's configuration from the shapes of its weights.
 
     Args:
-        state_dict: Weights of an ESC or ESC-FP network.
+        state_dict: Weights of a network of the family.
 
     Returns:
         The constructor's arguments but `attention`, `architecture`, `self_attention` and `bias`.
@@ -169,27 +174,18 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """
     names = state_dict.keys()
     owner, kernel = _first_large_kernel(state_dict)
-    if kernel is not None:
-        architecture = "ESC" if f"{owner}plk_filter" in names else "ESCFP"
-    elif "blocks.0.pconvs.0.to_qkv.weight" in names:
-        architecture = "ESCFP" if "ln_last.weight" in names else "ESC"
-    else:
+    if kernel is None and "blocks.0.pconvs.0.to_qkv.weight" not in names:
         raise InputError(
             "these are not the weights of an ESC or ESC-FP network: there is no 'plk_filter' and "
             f"no 'lk_spatial' among {len(names)} entries ({_some(names)})"
         )
-    if "to_img.weight" not in names or state_dict["to_img.weight"].ndim != 4:
-        raise InputError(
-            "these weights are ESC's trunk with another upsampling head (as in ESC-Real or in "
-            "other trainers' 'esc'); only the pixel-shuffle head 'to_img.weight' is read"
-        )
+    head = _deduce_head(state_dict)
     try:
-        dim = state_dict["proj.weight"].shape[0]
+        dim = state_dict["last.weight"].shape[0]
         num_blocks = _count(names, "blocks.")
         num_conv_attn = _count(names, "blocks.0.pconvs.")
         config: dict[str, Any] = {
-            "architecture": architecture,
-            "scale": math.isqrt(state_dict["to_img.weight"].shape[0] // NUM_COLORS),
+            **head,
             "dim": dim,
             "num_blocks": num_blocks,
             "num_conv_attn": num_conv_attn,
@@ -395,7 +391,15 @@ def warm_start(network: ESCBase, path: str | Path) -> None:
             f"{path} holds an {found}, not an {network.title}; "
             "init_from needs weights of the network that is trained"
         )
-    load_weights(network, change_scale(checkpoint.state_dict, network.scale), source=str(path))
+    weights = checkpoint.state_dict
+    if deduced["scale"] != network.scale:
+        if "to_img.weight" not in weights:
+            raise InputError(
+                f"{path} is ×{deduced['scale']}, not ×{network.scale}; {network.title} starts from "
+                "weights of its own scale only"
+            )
+        weights = change_scale(weights, network.scale)
+    load_weights(network, weights, source=str(path))
 
 
 def fold_large_kernel(network: ESCBase) -> ESCBase:
@@ -441,6 +445,33 @@ def save_model(network: ESCBase, path: str | Path) -> Path:
 def _count(names: Any, prefix: str) -> int:
     """Count the distinct numbers that follow a prefix."""
     return len({n[len(prefix) :].split(".")[0] for n in names if n.startswith(prefix)})
+
+
+def _deduce_head(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Tell by the head and what stands before the blocks: architecture, scale, settings of both."""
+    names = state_dict.keys()
+    conv = state_dict.get("to_img.weight")
+    if conv is not None and conv.ndim == 4:
+        is_fp = "ln_last.weight" in names
+        scale = math.isqrt(conv.shape[0] // NUM_COLORS)
+        return {"architecture": "ESCFP" if is_fp else "ESC", "scale": scale}
+    record, stem = state_dict.get("to_img.MetaUpsample"), state_dict.get("proj.1.weight")
+    if record is not None:
+        upsampler = upsampler_of(record)
+        factor = 1 if stem is None else math.isqrt(stem.shape[1] // NUM_COLORS)
+        return {
+            "architecture": "ESCRealM",
+            "scale": int(record[2]) // factor,
+            "upsampler": upsampler,
+            "mid_dim": int(record[5]),
+            "unshuffle": factor > 1,
+        }
+    if {"skip.0.weight", "to_img.8.weight"} <= names:
+        return {"architecture": "ESCReal", "scale": 4}
+    raise InputError(
+        "these weights are ESC's trunk with a head that is not known here, as other trainers' "
+        "'esc' may have; known are the heads of ESC, ESC-FP, ESC-Real and ESC-Real-M"
+    )
 
 
 def _first_large_kernel(state_dict: Mapping[str, Tensor]) -> tuple[str, Tensor | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -104,6 +105,9 @@ class ESCBase(nn.Module):
     # Names of a large kernel's parameters, in the order in which they are applied. The last has
     # its extent, and the geometric ensemble averages it.
     large_kernel_names: ClassVar[tuple[str, ...]]
+    # LQ pixels around a pixel that `reconstruct` looks at; None where features are not on the grid
+    # of the LQ image, and a network cannot be run layer by layer in tiles of it.
+    reconstruct_halo: int | None = 2
 
     def __init__(
         self,
@@ -124,6 +128,7 @@ class ESCBase(nn.Module):
         dynamic_kernel: bool,
         self_attention_only: bool,
         attention: SelfAttention | str | None,
+        head: Callable[[], nn.Module],
     ) -> None:
         super().__init__()
         check_integers(1, scale=scale, dim=dim, num_blocks=num_blocks, num_heads=num_heads)
@@ -222,7 +227,7 @@ class ESCBase(nn.Module):
             for _ in range(num_blocks)
         )
         self.last = nn.Conv2d(dim, dim, 3, padding=1)
-        self.to_img = nn.Conv2d(dim, NUM_COLORS * scale**2, 3, padding=1)
+        self.to_img = head()
         if self.shared_large_kernel:
             for name, parameter in self.new_large_kernel(partial_dim, large_kernel_size).items():
                 self.register_parameter(name, parameter)
@@ -272,7 +277,7 @@ class ESCBase(nn.Module):
 
     def enter(self, lq: Tensor) -> Tensor:
         """Make the shallow features, `(B, dim, H, W)`, in the type of the weights."""
-        return self.proj(lq.to(self.proj.weight.dtype))
+        return self.proj(lq.to(self.last.weight.dtype))
 
     def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
         """Make the image from what the blocks have refined.
@@ -335,6 +340,18 @@ class ESCBase(nn.Module):
             mixer.set_kernel(kernel)
 
 
+def pixel_shuffle_conv(dim: int, scale: int) -> nn.Conv2d:
+    """Make the convolution before a pixel shuffle."""
+    return nn.Conv2d(dim, NUM_COLORS * scale**2, 3, padding=1)
+
+
+def new_full_kernel(partial_dim: int, size: int) -> dict[str, nn.Parameter]:
+    """Make a large kernel of one part, `(partial_dim, partial_dim, K, K)`."""
+    kernel = nn.Parameter(torch.empty(partial_dim, partial_dim, size, size))
+    nn.init.orthogonal_(kernel)
+    return {"plk_filter": kernel}
+
+
 class ESC(ESCBase):
     """ESC for any integer scale, image size, batch size, device and floating dtype.
 
@@ -378,6 +395,7 @@ class ESC(ESCBase):
 
     large_kernel_conv = LargeKernelConv
     large_kernel_names = ("plk_filter",)
+    new_large_kernel = staticmethod(new_full_kernel)
 
     def __init__(
         self,
@@ -416,14 +434,8 @@ class ESC(ESCBase):
             dynamic_kernel=dynamic_kernel,
             self_attention_only=self_attention_only,
             attention=attention,
+            head=partial(pixel_shuffle_conv, dim, scale),
         )
-
-    @staticmethod
-    def new_large_kernel(partial_dim: int, size: int) -> dict[str, nn.Parameter]:
-        """Make one part, `(partial_dim, partial_dim, K, K)`."""
-        kernel = nn.Parameter(torch.empty(partial_dim, partial_dim, size, size))
-        nn.init.orthogonal_(kernel)
-        return {"plk_filter": kernel}
 
     def reconstruct(self, deep: Tensor, shallow: Tensor, lq: Tensor) -> Tensor:
         """Add the long skip, shuffle pixels, add the repeated pixels of the input."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from esc_sr.attention import SelfAttention
 from esc_sr.layers.conv_attn import SeparableLargeKernelConv
 from esc_sr.layers.norm import LayerNorm2d
-from esc_sr.models.esc import ESCBase
+from esc_sr.models.esc import ESCBase, pixel_shuffle_conv
 
 
 class ESCFP(ESCBase):
@@ -87,6 +89,7 @@ class ESCFP(ESCBase):
             dynamic_kernel=dynamic_kernel,
             self_attention_only=self_attention_only,
             attention=attention,
+            head=partial(pixel_shuffle_conv, dim, scale),
         )
         self.ln_last = LayerNorm2d(dim)
 

@@ -60,7 +60,7 @@ def for_inference(
     """
     if not isinstance(network, ESCBase):
         raise InputError(
-            f"only ESC and ESC-FP are made fast, not {type(network).__name__}: leave fast out"
+            f"only the family of ESC is made fast, not {type(network).__name__}: leave fast out"
         )
     if precision not in get_args(Precision):
         raise InputError(
@@ -69,7 +69,7 @@ def for_inference(
     if compile is not None and compile not in get_args(Compile):
         raise InputError(f"compile is 'dynamic', 'fixed' or None, got {compile!r}")
     fast = copy.deepcopy(network).eval().requires_grad_(False)
-    on_cpu = fast.proj.weight.device.type == "cpu"
+    on_cpu = fast.last.weight.device.type == "cpu"
     done = []
     if fast.geometric_ensemble:
         fold_large_kernel(fast)

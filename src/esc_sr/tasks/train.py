@@ -246,7 +246,7 @@ def load_start(network: torch.nn.Module, init_from: str | None, resume_from: Pat
                 "name another file, or set init_from=null for fresh weights"
             )
         if not isinstance(network, ESCBase):
-            raise InputError(f"init_from knows ESC and ESC-FP, not {type(network).__name__}")
+            raise InputError(f"init_from knows the family of ESC, not {type(network).__name__}")
         warm_start(network, init_from)
 
 
