@@ -1,6 +1,10 @@
 import csv
+import json
 import os
+import struct
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 # The tests' networks are tiny: threads only wait for each other, and on a busy machine for long.
 # Set before torch is imported, and inherited by the commands that tests start.
@@ -131,6 +135,86 @@ def make_run():
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def wandb_variables(tmp_path_factory):
+    """The environment of a W&B that knows a key and keeps everything in a folder of the tests."""
+    home = tmp_path_factory.mktemp("wandb_home")
+    folders = dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"), str(home))
+    key = "".join(f"{number:02x}" for number in range(20))  # in the shape of W&B's
+    own = {"WANDB_API_KEY": key, "NETRC": str(home / "netrc"), "WANDB_SILENT": "true"}
+    return folders | own
+
+
+@pytest.fixture(scope="session")
+def read_wandb():
+    """Read back what an offline W&B run has written: `run-*.wandb` below a folder."""
+
+    def read(folder):
+        (path,) = folder.rglob("*.wandb")
+        for _ in range(300):  # another process writes it, and need not have come to the end
+            records = list(_wandb_records(path.read_bytes()))
+            if records and records[-1].WhichOneof("record_type") == "exit":
+                break
+            time.sleep(0.1)
+        found = SimpleNamespace(
+            run=None, config={}, history=[], summary={}, artifacts=[], metrics={}, files=[],
+            kinds=set(), exit_code=None, folder=path.parent,
+        )  # fmt: skip
+        for record in records:
+            kind = record.WhichOneof("record_type")
+            found.kinds.add(kind)
+            if kind == "run":
+                found.run = record.run
+            elif kind == "config":
+                found.config |= {
+                    item.key or ".".join(item.nested_key): json.loads(item.value_json)
+                    for item in record.config.update
+                }
+            elif kind == "history":
+                row = {
+                    "/".join([item.key] if item.key else item.nested_key): item.value_json
+                    for item in record.history.item
+                }
+                found.history.append({key: json.loads(value) for key, value in row.items()})
+            elif kind == "summary":
+                for item in record.summary.update:
+                    key = "/".join([item.key] if item.key else item.nested_key)
+                    found.summary[key] = json.loads(item.value_json)
+            elif kind == "artifact":
+                found.artifacts.append(record.artifact)
+            elif kind == "metric":
+                name = record.metric.name or record.metric.glob_name
+                found.metrics[name] = record.metric.step_metric
+            elif kind == "files":
+                found.files += [file.path for file in record.files.files]
+            elif kind == "exit":
+                found.exit_code = record.exit.exit_code
+        return found
+
+    return read
+
+
+def _wandb_records(content):
+    """The records of a `.wandb` file: LevelDB's log format behind a header of seven bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    block, header, position, parts = 2**15, 7, 7, []
+    while position + header <= len(content):
+        left = block - position % block
+        if left < header:
+            position += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, position)
+        position += header
+        parts.append(content[position : position + length])
+        position += length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record()
+            record.ParseFromString(b"".join(parts))
+            parts = []
+            yield record
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ THIRD_PARTY = {
     "torchmetrics": {"metrics", "training", "evaluation"},
     "matplotlib": {"drawing.py", "comparison", "reporting", "analysis/figures.py"},
     "wandb": set(),
+    "wandb_workspaces": set(),
     "pyvips": {"pictures/libvips.py"},
     "lmdb": set(),
     "flash_attn": set(),

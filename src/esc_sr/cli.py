@@ -20,6 +20,7 @@ COMMANDS = {
         "compare networks: published and measured, table and bubble plot",
     ),
     "report": ("esc_sr.tasks.report", "put runs side by side: tables, a page, pictures"),
+    "workspace": ("esc_sr.tasks.workspace", "lay out a W&B workspace for runs"),
     "upscale": ("esc_sr.tasks.upscale", "enlarge pictures"),
     "bench": ("esc_sr.tasks.bench", "measure latency, memory, multiply-adds, parameters"),
     "analyze": (

@@ -79,7 +79,7 @@ def bind(where: str, node: DictConfig) -> None:
 @pytest.mark.parametrize("name", PRIMARY)
 def test_every_primary_config_binds(name):
     nodes = list(target_nodes(compose_config(name)))
-    assert nodes or name in ("prepare", "bench", "compare", "report")
+    assert nodes or name in ("prepare", "bench", "compare", "report", "workspace")
     for where, node in nodes:
         bind(where, node)
 

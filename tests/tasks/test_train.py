@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-import warnings
 
 import pytest
 import torch
@@ -496,14 +495,3 @@ def test_resolved_configuration_is_recorded(tmp_path):
     checkpoint = torch.load(result.checkpoint, weights_only=True)
     assert checkpoint["run_config"]["model"]["dim"] == 16
     assert checkpoint["network_config"]["architecture"] == "ESC"
-
-
-def test_two_loggers_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        train(tmp_path, "logger=[csv,tensorboard,wandb]", "final_table=false")
-    assert (tmp_path / "csv" / "version_0" / "metrics.csv").is_file()
-    assert list(tmp_path.rglob("events.out.tfevents.*"))
-    assert list(tmp_path.rglob("*.wandb"))

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 # Where a run writes and what it reports to; what depends on these is interpolated elsewhere.
-_ELSEWHERE = {"run_dir", "paths", "logger", "ckpt_path", "skip_finished"}
+NOT_OF_THE_RESULT = {"run_dir", "paths", "logger", "ckpt_path", "skip_finished"}
 # Who reads samples changes nothing: a sample follows from the seed and its position alone.
-_READING = {"data.num_workers", "data.pin_memory", "data.persistent_workers"}
+READING = {"data.num_workers", "data.pin_memory", "data.persistent_workers"}
 # Callbacks that only look on.
 _OBSERVERS = {
     "esc_sr.training.callbacks.images.ImageLogger",
@@ -62,7 +62,7 @@ def relevant(config: Mapping[str, Any], *, seeds: bool = True) -> dict[str, Any]
     kept = {}
     for key, value in leaves(config).items():
         parts = key.split(".")
-        if parts[0] in _ELSEWHERE or key in _READING or ".".join(parts[:2]) in looking_on:
+        if parts[0] in NOT_OF_THE_RESULT or key in READING or ".".join(parts[:2]) in looking_on:
             continue
         if seeds or parts[-1] != "seed":
             kept[key] = _moved(value, folder)

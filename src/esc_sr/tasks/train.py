@@ -28,6 +28,7 @@ from esc_sr.models.esc import ESCBase
 from esc_sr.profiling.macs import count_parameters
 from esc_sr.runs.finding import find_finished
 from esc_sr.runs.record import number
+from esc_sr.tasks.dashboards import conclusion, dashboards_of, introduction
 from esc_sr.tasks.networks import check_attention
 from esc_sr.tasks.recording import RunRecorder
 from esc_sr.tasks.repeating import repeated
@@ -111,12 +112,18 @@ def run(cfg: DictConfig) -> TrainResult:
 
     if trainer.strategy.root_device.type == "cpu":
         try_gradient(network)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(config)
     _announce(network, output_dir, resume_from, trainer)
 
     resumed = resume_from is not None
-    with recorder.watching(trainer, network, _title(network), resumed=resumed):
+    with (
+        dashboards_of(trainer) as dashboards,
+        recorder.watching(trainer, network, _title(network), resumed=resumed),
+    ):
+        about = introduction(recorder.record, output_dir, datamodule.val_names, list(metrics))
+        for dashboard in dashboards:
+            dashboard.introduce(about)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(config)
         try:
             # Lightning would unpickle anything by default.
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
@@ -142,6 +149,9 @@ def run(cfg: DictConfig) -> TrainResult:
                 table = _compare_with_bicubic(cfg.scale, network, protocols, datamodule, trainer)
                 write_results(table, output_dir)
             recorder.reached(trainer, best_score, table)
+            outcome = conclusion(recorder.record, trainer, best)
+            for dashboard in dashboards:
+                dashboard.conclude(outcome)
     if trainer.is_global_zero:
         if table:
             print_quality(Console(), table)
