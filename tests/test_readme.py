@@ -47,7 +47,7 @@ def test_every_command_composes(words):
     if "--from" in overrides:  # stands for the overrides of a run
         at = overrides.index("--from")
         del overrides[at : at + 2]
-    positional = positional_runs if command == "report" else positional_checkpoints
+    positional = positional_runs if command in ("report", "workspace") else positional_checkpoints
     overrides = positional(overrides)
     if "--compare" in overrides:  # the last two are choices of overrides
         *overrides, first, second = [word for word in overrides if word != "--compare"]

@@ -17,6 +17,7 @@ _LONGEST_TAG = 64  # what W&B takes
 _TAGGED = ("experiment", "model", "attention", "data", "debug")
 # Beside what a result does not follow from: who computes and who looks on.
 _UNNAMED = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "final_table"}
+_UNNAMED |= {"trainer.val_check_interval", "trainer.log_every_n_steps"}
 _UNNAMED_CHOICES = {"logger", "callbacks", "hydra", "paths"}
 _UNNAMED_GROUPS = {"callbacks", "hydra", "trainer", "experiment", "model"}
 
@@ -105,18 +106,18 @@ def labels(
     """
     by_key = {override_key(override): override for override in overrides}  # the last one counts
     parts = {key: _part(key, by_key, choices) for key in by_key}
-    ranks = {key: _is_seed(key) + ("." in key) for key in parts}  # choices, values, seeds
+    # Choices, values, seeds.
+    ranks = {key: 2 if _is_seed(key) else int("." in key) for key in parts}
     told = {key: parts[key] for key in sorted(parts, key=lambda key: ranks[key]) if parts[key]}
     experiment = choices.get("experiment")
     chosen = [choices.get("model")] if experiment is None or "model" in by_key else []
     base = [_plain(str(name)) for name in (experiment, *chosen) if name is not None]
     common = set(common)
     own = [key for key in told if by_key[key] not in common] or list(told)
-    seeds = [key for key in told if _is_seed(key)]
-    variant = base + [told[key] for key in told if key not in seeds]
-    head = base + [told[key] for key in own if key not in seeds]
+    by_rank = [[told[key] for key in own if ranks[key] == rank] for rank in range(3)]
+    variant = base + [told[key] for key in told if not _is_seed(key)]
     return RunLabels(
-        name=_shortened(head, [told[key] for key in seeds if key in own]) or "run",
+        name=_shortened(base + by_rank[0], by_rank[1], by_rank[2]) or "run",
         variant="-".join(variant) or "run",
         group=group,
         tags=_tags(choices, scale),
@@ -174,13 +175,14 @@ def _plain(text: str) -> str:
     return re.sub(r"[^\w.+=-]", "_", text.replace(",", "+").replace(":", "="))
 
 
-def _shortened(head: Sequence[str], tail: Sequence[str]) -> str:
-    """Join the parts of a name; of a long one its first parts, a hash of all, and its last ones."""
-    name = "-".join([*head, *tail])
+def _shortened(choices: Sequence[str], values: Sequence[str], seeds: Sequence[str]) -> str:
+    """Join the parts of a name; of a long one leave out the first values, and end with a hash."""
+    name = "-".join([*choices, *values, *seeds])
     if len(name) <= _LONGEST:
         return name
-    kept = list(head)
-    end = "-".join([hashlib.sha256(name.encode()).hexdigest()[:6], *tail])
-    while kept and len("-".join([*kept, end])) > _LONGEST:
-        kept.pop()
-    return "-".join([*(kept or [name[: max(_LONGEST - len(end) - 1, 1)]]), end])[: 2 * _LONGEST]
+    digits = hashlib.sha256(name.encode()).hexdigest()[:6]
+    kept, left = [*choices, *values], len(choices)
+    while kept and len("-".join([*kept, *seeds, digits])) > _LONGEST:
+        # What varies is often said last: a search appends it to what is fixed.
+        kept.pop(left if len(kept) > left else -1)
+    return "-".join([*kept, *seeds, digits])[-_LONGEST:]

@@ -20,6 +20,8 @@ from esc_sr.training.loggers import Conclusion, Dashboard, Introduction, Scalar
 
 # By what runs are compared in tables of hyperparameters, beside the overrides.
 _SECTIONS = {"model", "optimizer", "scheduler", "loss"}
+_KEYS = {"scale", "seed", "ema_decay", "data.batch_size", "data.train.crop_size"}
+_KEYS |= {"trainer.max_steps", "trainer.precision"}
 _COSTS = ("perf/latency_ms", "perf/inference_peak_memory_mib")
 
 
@@ -114,7 +116,7 @@ def conclusion(record: RunRecord, trainer: L.Trainer, checkpoint: Path | None) -
         "config_hash": record.config_hash,
         "commit": record.repository.get("commit"),
         "overrides": record.overrides,
-        "choices": record.choices,
+        "choices": chosen(record),
         **known,
     }
     return Conclusion(
@@ -154,7 +156,7 @@ def _hyperparameters(record: RunRecord) -> dict[str, Scalar]:
     found: dict[str, Scalar] = {}
     for key, value in leaves(record.config).items():
         top, _, rest = key.partition(".")
-        wanted = key in given or top in _SECTIONS or key in ("scale", "seed", "ema_decay")
+        wanted = key in given or top in _SECTIONS or key in _KEYS
         if wanted and not rest.rpartition(".")[2].startswith("_") and _is_scalar(value):
             found[key] = value
     return found
