@@ -29,6 +29,12 @@ QUICK = {**CHOICES, "model": "esc", "experiment": "quickstart", "attention": "ea
         ([], CHOICES, "esc_lt", "esc_lt"),
         (["optimizer.lr=0.00031415926"], CHOICES, "esc_lt-lr=0.0003142", "esc_lt-lr=0.0003142"),
         (["+model.width=32"], CHOICES, "esc_lt-width=32", "esc_lt-width=32"),
+        (
+            ["trainer.gradient_clip_val=null"],
+            CHOICES,
+            "esc_lt-gradient_clip_val=null",
+            "esc_lt-gradient_clip_val=null",
+        ),
         (["~attention"], CHOICES, "esc_lt-no_attention", "esc_lt-no_attention"),
         (
             ["attention/bias@model.attention.bias=fourier"],
@@ -70,6 +76,8 @@ def test_a_name_is_made_of_what_matters(overrides, choices, name, variant):
         "+model.weights='~/me/x.pth'",
         "+model.name=${oc.env:HOME}",
         "metrics=null",
+        "~callbacks.images",
+        "~logger",
     ],
 )
 def test_folders_secrets_and_onlookers_stay_out_of_names(override):

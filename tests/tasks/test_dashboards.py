@@ -69,10 +69,13 @@ def listening():
 
 
 def esc_sr(folder, variables, *arguments):
-    """Run `esc-sr train` in this process, from another folder."""
+    """Run `esc-sr train` in this process, from another folder.
+
+    As where a launcher starts the jobs of a multirun, the command line of the process is another.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("sys.argv", ["esc-sr", "train", *arguments])
+        patch.setattr("sys.argv", ["worker"])
         for name, value in variables.items():
             patch.setenv(name, value)
         train.main(list(arguments))
@@ -93,7 +96,8 @@ def home(tmp_path_factory, wandb_variables):
             "logger=[csv,wandb,tensorboard]",
             "logger.wandb.mode=offline",
             "logger.wandb.log_model=true",
-            "+logger.wandb.tags=[night]",
+            "logger.wandb.tags=[night]",
+            "+hub_token=hush-hush",  # of whatever a user adds
             "run_dir=run",
         )
         (folder / "heard").write_text(repr(heard))
@@ -226,6 +230,14 @@ def test_the_key_is_nowhere(home, wandb_variables):
     files = [path for path in home.rglob("*") if path.is_file()]
     assert len(files) > 20
     assert not [path for path in files if key in path.read_bytes()]
+
+
+def test_secrets_of_the_configuration_reach_no_dashboard(home, logged):
+    assert logged.config["hub_token"] == "***"
+    assert "+hub_token=***" in logged.config["run/overrides"]
+    for folder in ("wandb", "tensorboard"):
+        files = [path for path in (home / "run" / folder).rglob("*") if path.is_file()]
+        assert not [path for path in files if b"hush-hush" in path.read_bytes()]
 
 
 def test_tensorboard_has_the_same_numbers_and_pictures(events, logged):

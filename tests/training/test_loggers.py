@@ -5,7 +5,8 @@ import wandb
 from lightning.pytorch import loggers
 
 from esc_sr.errors import InputError, MissingExtraError
-from esc_sr.training.loggers import TensorBoardLogger, WandbLogger
+from esc_sr.runs.labels import RunLabels
+from esc_sr.training.loggers import Introduction, TensorBoardLogger, WandbLogger
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,36 @@ def test_files_lie_where_the_config_says(tmp_path):
     assert isinstance(logger, loggers.WandbLogger)
     assert logger.save_dir == str(tmp_path / "run")
     assert not (tmp_path / "run").exists()  # before its first use
+
+
+def introduction(**changes):
+    labels = RunLabels(name="esc-seed=1", variant="esc", group="night", tags=("esc", "x4"))
+    return Introduction(labels=labels, about={}, hyperparameters={}, metrics=[], **changes)
+
+
+def test_what_is_not_committed_is_sent_if_asked_and_labels_of_the_environment_stay(
+    tmp_path, monkeypatch, wandb_variables, read_wandb
+):
+    for variable, value in wandb_variables.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
+    diff = tmp_path / "dirty.diff"
+    diff.write_text("-1\n+2\n")
+    wandb.teardown()  # it has read the environment of earlier runs
+    for asked in (True, False):
+        logger = WandbLogger(
+            save_dir=str(tmp_path / str(asked)), project="p", mode="offline", log_diff=asked
+        )
+        logger.introduce(introduction(diff=diff))
+        logger.finalize("success")
+        assert wandb.run is not None  # there is more to come
+        logger.close(finished=True)
+    wandb.teardown()
+    sent, kept = (read_wandb(tmp_path / str(asked)) for asked in (True, False))
+    assert (sent.files, kept.files) == (["dirty.diff"], [])
+    assert (sent.folder / "files" / "dirty.diff").read_text() == diff.read_text()
+    assert (sent.run.display_name, sent.run.run_group) == ("esc-seed=1", "mine")
+    assert list(sent.run.tags) == ["esc", "x4"]
 
 
 @pytest.mark.parametrize(

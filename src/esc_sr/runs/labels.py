@@ -19,7 +19,7 @@ _TAGGED = ("experiment", "model", "attention", "data", "debug")
 _UNNAMED = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "final_table"}
 _UNNAMED |= {"trainer.val_check_interval", "trainer.log_every_n_steps"}
 _UNNAMED_CHOICES = {"logger", "callbacks", "hydra", "paths"}
-_UNNAMED_GROUPS = {"callbacks", "hydra", "trainer", "experiment", "model"}
+_UNNAMED_GROUPS = {"trainer", "experiment", "model"}  # the latter two begin the name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,20 +141,19 @@ def _part(key: str, by_key: Mapping[str, str], choices: Mapping[str, Any]) -> st
     value = override.partition("=")[2].strip("'\"")
     top = key.partition(".")[0].partition("/")[0]
     is_group = key in {name.partition("@")[0] for name in choices}
-    if override.startswith("~"):
-        return f"no_{_plain(key)}"
     if (
-        top in NOT_OF_THE_RESULT | {"callbacks", "hydra"}
+        top in NOT_OF_THE_RESULT | _UNNAMED_CHOICES
         or key in READING | _UNNAMED
-        or (is_group and top in _UNNAMED_GROUPS)
+        or (is_group and (key in _UNNAMED_GROUPS or value == "null"))
         or is_secret(key)
         or HIDDEN in value
         or "${" in value
         or re.search(r"[/\\~]", value)
         or re.search(r"(?:_dir|path|_from)$", key)
-        or value in ("", "null")
     ):
         return ""
+    if override.startswith("~"):
+        return f"no_{_plain(key)}"
     if is_group:
         return _plain(value)
     name = key.rpartition(".")[2]
