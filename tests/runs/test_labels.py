@@ -136,6 +136,27 @@ def test_a_record_of_a_command_line_is_labelled_by_it():
         choices={"model": "esc", "attention": "eager", "logger": ["csv"], "debug": None},
     )
     assert labels_of(record).name == "esc-eager"
+    assert re.fullmatch(r"esc-eager-[0-9a-f]{6}", labels_of(record).variant)
+
+
+def test_variants_that_names_cannot_tell_apart_are_told_apart():
+    def variant(seed, start):
+        config = {"scale": 2, "seed": seed, "init_from": start}
+        record = RunRecord(state="running", config=config, config_hash="0", overrides=[])
+        record.overrides = [f"seed={seed}", f"init_from={start}"]
+        return labels_of(record).variant
+
+    assert variant(0, "a.ckpt") == variant(1, "a.ckpt") != variant(0, "b.ckpt")
+
+
+def test_tags_of_a_record():
+    record = RunRecord(
+        state="running",
+        config={"scale": 3},
+        config_hash="0",
+        overrides=["attention=eager"],
+        choices={"model": "esc", "attention": "eager", "logger": ["csv"], "debug": None},
+    )
     assert labels_of(record).tags == ("esc", "eager", "x3")
 
 

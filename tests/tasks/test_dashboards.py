@@ -10,6 +10,7 @@ import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import wandb
@@ -460,6 +461,8 @@ def test_every_key_of_the_workspace_is_logged(laid_out, logged):
     config = {key.partition(".value")[0] for key in keys["config"]}
     assert config >= {"run/attention", "run/variant", "seed"}
     assert config <= set(logged.config)
+    colours = unquote(json.dumps(laid_out["spec"]["section"]["customRunColors"]))
+    assert logged.config["run/variant"] in colours
     assert "final/images" in json.dumps(laid_out)
     assert "final/images/path" in logged.summary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from esc_sr.runs.fingerprint import NOT_OF_THE_RESULT, READING, fingerprint
@@ -52,19 +52,21 @@ def override_key(override: str) -> str:
 def labels_of(
     record: RunRecord, *, common: Iterable[str] = (), group: str | None = None
 ) -> RunLabels:
-    """Label a run by its record.
+    """Label a run by its record; its variant ends with a hash of the configuration without seeds.
 
     Args:
-        record: Of the run. If no command line has started it, it has no name; what it shares with
-            others of its variant is then a hash of its configuration.
+        record: Of the run. If no command line has started it, it has no name, and the hash alone
+            for its variant.
         common: As for `labels`.
         group: As for `labels`.
     """
+    # Names leave things out, such as folders: only the hash tells all variants apart.
+    digits = fingerprint(record.config, record.files, seeds=False)
     if record.overrides is None:
-        variant = fingerprint(record.config, record.files, seeds=False)
-        return RunLabels(name=None, variant=variant, group=None, tags=())
+        return RunLabels(name=None, variant=digits, group=None, tags=())
     scale = record.config.get("scale")
-    return labels(record.overrides, chosen(record), scale, common=common, group=group)
+    found = labels(record.overrides, chosen(record), scale, common=common, group=group)
+    return replace(found, variant=f"{found.variant}-{digits[:6]}")
 
 
 def chosen(record: RunRecord) -> dict[str, Any]:
@@ -110,8 +112,8 @@ def labels(
     ranks = {key: 2 if _is_seed(key) else int("." in key) for key in parts}
     told = {key: parts[key] for key in sorted(parts, key=lambda key: ranks[key]) if parts[key]}
     experiment = choices.get("experiment")
-    chosen = [choices.get("model")] if experiment is None or "model" in by_key else []
-    base = [_plain(str(name)) for name in (experiment, *chosen) if name is not None]
+    model = choices.get("model") if experiment is None or "model" in by_key else None
+    base = [_plain(str(name)) for name in (experiment, model) if name is not None]
     common = set(common)
     own = [key for key in told if by_key[key] not in common] or list(told)
     by_rank = [[told[key] for key in own if ranks[key] == rank] for rank in range(3)]
@@ -125,10 +127,10 @@ def labels(
 
 
 def _tags(choices: Mapping[str, Any], scale: Any) -> tuple[str, ...]:
-    chosen = [str(choices[name]) for name in _TAGGED if choices.get(name) is not None]
+    tags = [str(choices[name]) for name in _TAGGED if choices.get(name) is not None]
     if isinstance(scale, int):
-        chosen.append(f"x{scale}")
-    return tuple(dict.fromkeys(_plain(tag)[:_LONGEST_TAG] for tag in chosen))
+        tags.append(f"x{scale}")
+    return tuple(dict.fromkeys(_plain(tag)[:_LONGEST_TAG] for tag in tags))
 
 
 def _is_seed(key: str) -> bool:

@@ -227,7 +227,7 @@ class WandbLogger(loggers.WandbLogger, Dashboard):
             InputError: W&B does not begin it: no key, no connection, an unknown project.
         """
         if self._experiment is None:
-            Path(self._save_dir or ".").mkdir(parents=True, exist_ok=True)  # else W&B takes /tmp
+            Path(self._save_dir or ".").mkdir(parents=True, exist_ok=True)  # or W&B goes elsewhere
             try:
                 run = super().experiment
             except require_extra("wandb.errors", "wandb").Error as error:
