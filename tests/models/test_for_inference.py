@@ -146,7 +146,7 @@ def test_layer_by_layer_in_tiles_it_gives_the_same():
 
 
 def test_other_networks_and_values_are_refused():
-    with pytest.raises(InputError, match="only ESC and ESC-FP are made fast, not Bicubic"):
+    with pytest.raises(InputError, match="only the family of ESC is made fast, not Bicubic"):
         for_inference(Bicubic(scale=2))
     network = create_model("esc_lt", **SMALL)
     with pytest.raises(InputError, match="unknown precision 'fp8'"):

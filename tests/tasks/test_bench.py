@@ -102,7 +102,7 @@ def test_the_fast_network_is_measured_beside_the_other(tmp_path, capsys):
 
 
 def test_only_esc_is_made_fast():
-    with pytest.raises(InputError, match="only ESC and ESC-FP are made fast, not Bicubic"):
+    with pytest.raises(InputError, match="only the family of ESC is made fast, not Bicubic"):
         run(compose("model=bicubic", "lq_size=[16,24]", "fast=true"))
 
 

@@ -296,7 +296,7 @@ ONE_THING = r"checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
         (["model=bicubic", "precision=fp8"], "unknown precision 'fp8'; choose one of: 32-true"),
         (["model=bicubic", "precision=bf16-true"], "unknown precision 'bf16-true'; choose one of"),
         (["fast=true", "precision=bf16-mixed"], "choose one of: 32-true, bf16-true, 16-true"),
-        (["model=bicubic", "scale=4", "sets=[sample]", "fast=true"], "only ESC and ESC-FP are"),
+        (["model=bicubic", "scale=4", "sets=[sample]", "fast=true"], "only the family of ESC is"),
         (["sr_dir=x", "scale=4", "fast=true"], "finished images: leave fast out"),
         (
             ["model=bicubic", "scale=4", "sets=[sample]", "device=tpu9"],
