@@ -27,6 +27,7 @@ COMMANDS = {
         "esc_sr.tasks.analyze",
         "look inside: similarity of layers, attribution, receptive field, kernels, spectra",
     ),
+    "info": ("esc_sr.tasks.info", "tell what a file of weights is"),
     "convert": ("esc_sr.tasks.convert", "give a trained network another bias, for flash attention"),
     "prepare": ("esc_sr.tasks.prepare", "cut a data set into sub-images for fast training"),
 }

@@ -55,12 +55,18 @@ class Checkpoint:
         state_dict: Weights under the network's own names, on the CPU, in the file's dtype.
         config: `ESCBase.config` of the network that was saved, or None.
         is_training_state: Whether the file is a Lightning checkpoint, which training can resume.
+        entry: Where the weights lie in the file, such as "params_ema"; None: at the top.
+        run_config: The resolved configuration of the training run, if the file records it.
+        steps: Optimizer steps taken, if the file records them.
     """
 
     path: Path
     state_dict: dict[str, Tensor]
     config: dict[str, Any] | None
-    is_training_state: bool
+    is_training_state: bool = False
+    entry: str | None = None
+    run_config: dict[str, Any] | None = None
+    steps: int | None = None
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -82,7 +88,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise InputError(f"checkpoint not found: {path}")
     read = _read_safetensors if _is_safetensors(path) else _read_torch
-    loaded, config, is_training_state = read(path)
+    loaded, about = read(path)
     state_dict = {}
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
@@ -92,12 +98,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         state_dict[name] = value
     if not state_dict:
         raise InputError(f"no weights in {path}: the file is empty")
-    return Checkpoint(path, state_dict, config, is_training_state)
+    return Checkpoint(path, state_dict, **about)
 
 
-# What both readers return: named tensors (still to be checked), the recorded configuration, and
-# whether it is a checkpoint that training can resume.
-_Loaded = tuple[Mapping[Any, Any], dict[str, Any] | None, bool]
+# What both readers return: named tensors (still to be checked), and fields of `Checkpoint`.
+_Loaded = tuple[Mapping[Any, Any], dict[str, Any]]
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -116,7 +121,7 @@ def _read_safetensors(path: Path) -> _Loaded:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config = json.loads(metadata.get("config", "null"))
-        return tensors, config if isinstance(config, dict) else None, False
+        return tensors, {"config": config if isinstance(config, dict) else None}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"cannot read {path} as safetensors: {_one_line(error)}") from error
 
@@ -142,18 +147,25 @@ def _read_torch(path: Path) -> _Loaded:
         ) from error
     if not isinstance(loaded, Mapping):
         raise InputError(f"no weights in {path}: it holds a {type(loaded).__name__}, not a dict")
-    recorded = loaded.get("network_config")
-    config = recorded if isinstance(recorded, dict) else None
-    is_training_state = "pytorch-lightning_version" in loaded and "optimizer_states" in loaded
+    config, run_config, steps = (
+        loaded.get(key) for key in ("network_config", "run_config", "global_step")
+    )
+    about: dict[str, Any] = {
+        "config": config if isinstance(config, dict) else None,
+        "run_config": run_config if isinstance(run_config, dict) else None,
+        "steps": steps if isinstance(steps, int) else None,
+        "is_training_state": "pytorch-lightning_version" in loaded and "optimizer_states" in loaded,
+        "entry": None,
+    }
     for key in _STATE_DICT_KEYS:
         if isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
+            loaded, about["entry"] = loaded[key], key
             break
     if "network_config" in loaded or "pytorch-lightning_version" in loaded:
         raise InputError(f"no weights in {path}: the Lightning checkpoint has no state_dict")
     # A Lightning module also holds losses and metrics; the network is what its prefix says.
     own = {name: value for name, value in loaded.items() if str(name).startswith("network.")}
-    return own or loaded, config, is_training_state
+    return own or loaded, about
 
 
 def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
