@@ -13,6 +13,7 @@ from esc_sr.errors import InputError, printable
 # name: (module with a `main()`, what it does)
 COMMANDS = {
     "train": ("esc_sr.tasks.train", "train a network, or a whole sweep with -m"),
+    "search": ("esc_sr.tasks.search", "train many networks, proposed from what came before"),
     "evaluate": ("esc_sr.tasks.evaluate", "measure PSNR and SSIM on benchmark sets"),
     "verify": ("esc_sr.tasks.verify", "compare a checkpoint with published numbers"),
     "compare": (
@@ -44,6 +45,7 @@ examples:
   esc-sr train experiment=quickstart          two minutes on two CPU cores, nothing to download
   esc-sr train experiment=quickstart attention=eager
   esc-sr train -m attention=eager,sdpa,conv_attn experiment=quickstart
+  esc-sr search space=quickstart trials=12
   esc-sr evaluate best.ckpt sets=[Set5] self_ensemble=true
   esc-sr verify esc_x4.pth table=esc_x4
   esc-sr upscale photo.jpg -o photo_x4.png --checkpoint model.safetensors

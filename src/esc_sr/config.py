@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import pkgutil
+import platform
 import re
+import secrets
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from esc_sr.errors import InputError, printable
+from esc_sr.files import write_atomically
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -167,7 +171,8 @@ def hydra_main(
 
     What is the user's to mend is told in one line on standard error, with exit status 1. Set
     `HYDRA_FULL_ERROR=1` to see tracebacks instead. A job of a multirun that fails leaves the others
-    to go on; the failures are listed at the end.
+    to go on; the failures are listed at the end, also where a launcher has put the jobs into other
+    processes or onto other machines.
 
     Args:
         config_name: A YAML at the top of `conf/`.
@@ -183,7 +188,9 @@ def hydra_main(
 
     asked = os.environ.get("HYDRA_FULL_ERROR")
 
-    jobs: list[str | None] = []  # of a multirun, with what has failed
+    jobs: list[str | None] = []  # of a multirun in this process, with what has failed
+    # What jobs in other processes have to say is left in files: launchers tell of the first only.
+    here, notes = (platform.node(), os.getpid()), f".failed-{secrets.token_hex(4)}"
 
     def tell(text: str) -> None:
         sys.stderr.write(f"esc-sr: error: {printable(text)}\n")
@@ -201,9 +208,15 @@ def hydra_main(
             leave(error)
         if asked == "1":
             raise error
-        tell(f"{name}: {_explain(error, config_name)}")
+        text = _explain(error, config_name)
+        tell(f"{name}: {text}")
         # A new one, without the frames of the other, which hold a network.
-        raise InputError(f"{name} failed") from None
+        failed = _JobFailed(f"{name} failed")
+        if (platform.node(), os.getpid()) != here:
+            config = HydraConfig.get()
+            failed.notes = str(Path(config.sweep.dir).absolute() / notes)
+            _leave_note(Path(failed.notes), config.job.num, name, text)
+        raise failed from None
 
     def name_of_job() -> str | None:
         """Name a multirun's job by its number and by what is not on the command line as it is."""
@@ -248,7 +261,8 @@ def hydra_main(
             if name_of_job() is None:
                 raise
             traceback.print_exception(error)
-            fail(InputError(f"{type(error).__name__}, see above"))
+            where = f"the log in {HydraConfig.get().sweep.dir}/.submitit" if _unseen() else "above"
+            fail(InputError(f"{type(error).__name__}, see {where}"))
         finally:
             hydra_raises()
 
@@ -259,9 +273,27 @@ def hydra_main(
         main(job)()
     except told as error:
         failed = [job for job in jobs if job is not None]
+        if isinstance(error, _JobFailed) and error.notes:
+            for name, text in _take_notes(Path(error.notes)):
+                failed.append(name)
+                if text:  # nobody has seen it
+                    tell(f"{name}: {text}")
+            count = "one job" if len(failed) == 1 else f"{len(failed)} jobs"
+            leave(InputError(f"{count} failed: {'; '.join(failed)}"))
         if not failed:
             leave(error)
         leave(InputError(f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(failed)}"))
+    except RuntimeError as error:
+        if 'detect "srun"' in str(error):
+            leave(InputError("there is no srun here: call this on a machine of a SLURM cluster"))
+        if type(error).__name__ not in _ENDED:
+            raise
+        leave(
+            InputError(
+                "the process of a job ended before the job did, killed or out of memory or time: "
+                f"{next(iter(str(error).strip().splitlines()), type(error).__name__)}"
+            )
+        )
     except ValueError as error:
         if "Config group override" not in str(error):
             raise
@@ -269,6 +301,40 @@ def hydra_main(
     finally:
         sys.argv = command_line
         restore()
+
+
+# What joblib and submitit raise where a process is gone.
+_ENDED = {"TerminatedWorkerError", "BrokenProcessPool", "FailedJobError", "UncompletedJobError"}
+
+
+class _JobFailed(InputError):
+    """A job of a multirun has failed, and said so.
+
+    Attributes:
+        notes: Folder with what the jobs of other processes have to say; empty in this one.
+    """
+
+    notes: str = ""
+
+
+def _leave_note(folder: Path, job: int, name: str, text: str) -> None:
+    """Write down that a job has failed; and why, where nobody has seen that."""
+    write_atomically(folder / str(job), f"{name}\n{text if _unseen() else ''}")
+
+
+def _unseen() -> bool:
+    """Return whether standard error is a file of submitit's."""
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
+def _take_notes(folder: Path) -> list[tuple[str, str]]:
+    """Return names and reasons of failed jobs, in their order, and remove the folder."""
+    notes = []
+    for path in sorted(folder.iterdir(), key=lambda path: int(path.name)):
+        name, _, text = path.read_text(encoding="utf-8").partition("\n")
+        notes.append((name, text))
+    shutil.rmtree(folder)
+    return notes
 
 
 def _check_folders(config: DictConfig) -> None:
@@ -299,6 +365,12 @@ def _explain(error: BaseException, config_name: str) -> str:
         # A worker's error carries its traceback; the last line is the error itself.
         return text.strip().splitlines()[-1].partition(": ")[2]
     unknown = re.search(r"Could not override '([^']+)'", text)
+    if config_name == "search" and (unknown or "No match in the defaults list" in text):
+        key = unknown.group(1) if unknown else text.split("'")[1]
+        return (
+            f"unknown key '{key}'; `esc-sr search --cfg job` lists every key, and what is meant "
+            f"for the trials stands behind --, as in: esc-sr search space=quickstart -- {key}=..."
+        )
     if unknown and "is not in struct" in f"{text} {error.__cause__}":
         key = unknown.group(1)
         known = set(_known_keys(config_name))

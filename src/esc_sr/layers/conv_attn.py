@@ -98,7 +98,8 @@ def kernel_parts(owner: nn.Module, names: tuple[str, ...]) -> tuple[Tensor, ...]
         owner: A module with `geometric_ensemble` and the parameters.
         names: Of the parameters.
     """
-    *before, spatial = (owner.get_parameter(name) for name in names)
+    # Not `get_parameter`: where FSDP shards the weights, they are tensors during a forward pass.
+    *before, spatial = (getattr(owner, name) for name in names)
     return (*before, dihedral_mean(spatial) if owner.geometric_ensemble else spatial)
 
 

@@ -241,7 +241,7 @@ def time_in_turn(
 def _serve(connection: Connection, build: Callable[[], nn.Module], setting: Setting) -> None:
     """Be the other process: build the network, then do what is asked until nobody asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks decides when to end
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         _serve_requests(connection, build, setting)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -257,8 +257,11 @@ def _serve(connection: Connection, build: Callable[[], nn.Module], setting: Sett
             connection.send(MeasurementError("failed", f"{type(error).__name__}: {reason}"))
 
 
-def _end_with_parent() -> None:
-    """End when the process that asked has ended, however: a signal leaves it no time to say so."""
+def end_with_parent() -> None:
+    """Wait until the process that started this one has ended, however; then end at once.
+
+    For a thread: a signal leaves no time to tell others.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -268,7 +271,7 @@ def _end_with_parent() -> None:
 def _serve_requests(
     connection: Connection, build: Callable[[], nn.Module], setting: Setting
 ) -> None:
-    _be_first_to_go()
+    be_first_to_go()
     if setting.threads is not None:
         torch.set_num_threads(setting.threads)
     torch.backends.cudnn.benchmark = True
@@ -306,7 +309,7 @@ def _example(setting: Setting, device: torch.device) -> Tensor:
     return torch.rand(setting.batch_size, 3, *setting.lq_size, generator=generator).to(device)
 
 
-def _be_first_to_go() -> None:
+def be_first_to_go() -> None:
     """Ask the system to end this process before any other where memory runs out."""
     try:
         _OOM_SCORE.write_text("1000")

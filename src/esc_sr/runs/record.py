@@ -14,8 +14,8 @@ from esc_sr.files import write_atomically
 
 FILE_NAME = "run.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
-SKIPPED = "skipped"
-STATES = (RUNNING, FINISHED, FAILED, INTERRUPTED, SKIPPED)
+SKIPPED, PRUNED = "skipped", "pruned"
+STATES = (RUNNING, FINISHED, FAILED, INTERRUPTED, SKIPPED, PRUNED)
 _FORMAT = 1
 
 # By set, by metric: a value for each image; "images" holds their names.
@@ -28,7 +28,7 @@ class RunRecord:
 
     Attributes:
         state: One of `STATES`. A run that was killed is "running" for ever.
-        error: Why it failed, or in whose place it was skipped; one line.
+        error: Why it failed or was pruned, or in whose place it was skipped; one line.
         config: The resolved configuration, secrets hidden.
         config_hash: `fingerprint` of it.
         files: By key of the configuration, digests of files that training began with.

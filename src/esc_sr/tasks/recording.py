@@ -26,6 +26,7 @@ from esc_sr.runs.record import (
     FAILED,
     FINISHED,
     INTERRUPTED,
+    PRUNED,
     RUNNING,
     SKIPPED,
     RunRecord,
@@ -34,6 +35,7 @@ from esc_sr.runs.record import (
 )
 from esc_sr.runs.redaction import redacted, redacted_override
 from esc_sr.runs.repository import RepositoryState, repository_state
+from esc_sr.training.callbacks.pruning import TrialPruned
 
 _STANDARD_OUTPUT = (720, 1280)
 _LONGEST_ERROR = 500
@@ -99,7 +101,8 @@ class RunRecorder:
             state = INTERRUPTED
             raise
         except BaseException as raised:
-            state, error = FAILED, printable(str(raised) or type(raised).__name__)[:_LONGEST_ERROR]
+            state = PRUNED if isinstance(raised, TrialPruned) else FAILED
+            error = printable(str(raised) or type(raised).__name__)[:_LONGEST_ERROR]
             raise
         finally:
             self._close(trainer, state, error)

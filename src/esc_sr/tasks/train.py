@@ -13,8 +13,14 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    ModelCheckpoint,
+    ProgressBar,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.strategies import FSDPStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -34,6 +40,8 @@ from esc_sr.tasks.recording import RunRecorder
 from esc_sr.tasks.repeating import repeated
 from esc_sr.tasks.results import write_results
 from esc_sr.tasks.tables import print_quality
+from esc_sr.training.callbacks.latency import LatencyMonitor
+from esc_sr.training.callbacks.memory import MemoryMonitor
 from esc_sr.training.module import SRLightningModule
 
 log = logging.getLogger(__name__)
@@ -56,11 +64,12 @@ class TrainResult:
     table: list[Evaluation]
 
 
-def run(cfg: DictConfig) -> TrainResult:
+def run(cfg: DictConfig, *, more_callbacks: Sequence[Callback] = ()) -> TrainResult:
     """Train as `conf/train.yaml` describes.
 
     Args:
         cfg: The composed configuration.
+        more_callbacks: Beside those of the configuration; the record of the run does not tell.
 
     Returns:
         Where everything lies and what was reached.
@@ -99,7 +108,7 @@ def run(cfg: DictConfig) -> TrainResult:
         compile=cfg.compile,
         config=config,
     )
-    callbacks = list((instantiate(cfg.get("callbacks")) or {}).values())
+    callbacks = [*(instantiate(cfg.get("callbacks")) or {}).values(), *more_callbacks]
     loggers = list((instantiate(cfg.get("logger")) or {}).values())
     trainer: L.Trainer = instantiate(cfg.trainer)(
         callbacks=callbacks,
@@ -110,6 +119,7 @@ def run(cfg: DictConfig) -> TrainResult:
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
     )
 
+    check_sharding(trainer.strategy, callbacks, cfg.trainer.get("gradient_clip_val"))
     if trainer.strategy.root_device.type == "cpu":
         try_gradient(network)
     _announce(network, output_dir, resume_from, trainer)
@@ -138,6 +148,8 @@ def run(cfg: DictConfig) -> TrainResult:
             raise
 
         best, best_score = best_checkpoint(trainer)
+        if isinstance(trainer.strategy, FSDPStrategy):
+            network = instantiate(cfg.model)  # what was trained lies in shards
         if best is not None:
             load_weights(network, read_checkpoint(best).state_dict, source=str(best))
         table: list[Evaluation] = []
@@ -198,6 +210,36 @@ def check_monitor(monitor: str, val_names: Sequence[str], metric_names: Sequence
     logged += [f"val/{name}/{metric}" for name in val_names for metric in metric_names]
     if monitor not in logged:
         raise InputError(f"monitor={monitor} is not logged; choose one of: {', '.join(logged)}")
+
+
+def check_sharding(
+    strategy: Strategy, callbacks: Sequence[Callback], gradient_clip_val: float | None
+) -> None:
+    """Refuse what does not work where every process holds a part of the weights.
+
+    Args:
+        strategy: How processes share the work.
+        callbacks: All of the run.
+        gradient_clip_val: Largest norm of the gradient, if any.
+
+    Raises:
+        InputError: FSDP, and something needs all weights or the whole gradient.
+    """
+    if not isinstance(strategy, FSDPStrategy):
+        return
+    whole = (WeightAveraging, LatencyMonitor, MemoryMonitor)
+    refused = [type(one).__name__ for one in callbacks if isinstance(one, whole)]
+    if refused or not any(isinstance(one, ModelCheckpoint) for one in callbacks):
+        reason = f"cannot work with {', '.join(refused)}" if refused else "needs checkpoints"
+        raise InputError(
+            f"FSDP shards the weights and {reason}: choose "
+            "callbacks=[checkpoint,throughput,lr_monitor,images,progress]"
+        )
+    if gradient_clip_val is not None:
+        raise InputError(
+            "FSDP shards the gradient, and Lightning does not clip its norm then: "
+            "trainer.gradient_clip_val=null"
+        )
 
 
 def find_resume_checkpoint(ckpt_path: str | None, output_dir: Path) -> Path | None:
@@ -359,18 +401,27 @@ def _shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str], *, more_callbacks: Sequence[Callback] = ()) -> None:
     """Run `esc-sr train`; a sweeper is given the best value of `monitor`.
 
     Args:
         arguments: What stands behind it.
+        more_callbacks: As for `run`.
 
     Raises:
         InputError: `--from` names no run that can be repeated.
     """
+
+    def job(cfg: DictConfig) -> float | None:
+        _ignore_warnings()  # in each process that a launcher starts
+        return run(cfg, more_callbacks=more_callbacks).best_score
+
+    hydra_main("train", job, repeated(arguments))
+
+
+def _ignore_warnings() -> None:
     # Lightning 2.6 calls what torch 2.13 deprecates; nobody who trains can mend that.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # Resuming in the same folder is what ckpt_path=last is for; DDP copies some small gradients.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    hydra_main("train", lambda cfg: run(cfg).best_score, repeated(arguments))
