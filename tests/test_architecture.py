@@ -19,6 +19,7 @@ ALLOWED = {
     "metrics": {"metrics", "functional"},
     "published": {"published"},
     "runs": {"runs"},
+    "search": {"search", "runs"},
     "comparison": {"comparison", "drawing", "markup", "published", "profiling"},
     "reporting": {"reporting", "comparison", "drawing", "markup", "runs"},
     "data": {"data", "functional"},
@@ -68,6 +69,8 @@ THIRD_PARTY = {
     "lmdb": set(),
     "flash_attn": set(),
     "torchvision": set(),
+    "optuna": set(),
+    "filelock": set(),
 }
 
 
@@ -139,7 +142,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"pyvips", "torch", "lightning", "hydra", "omegaconf", "matplotlib", "numpy", "PIL"}
+HEAVY = {"optuna", "pyvips", "torch", "lightning", "hydra", "omegaconf", "matplotlib", "numpy", "PIL"}
 
 
 def test_importing_the_package_and_its_command_line_is_light():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from esc_sr.config import compose_config
-from esc_sr.tasks import bench, convert, upscale
+from esc_sr.tasks import bench, convert, search, upscale
 from esc_sr.tasks.networks import positional_checkpoints
 from esc_sr.tasks.report import positional_runs
 
@@ -44,6 +44,9 @@ def test_every_command_composes(words):
         overrides = bench.translated(overrides)
     elif command == "convert":
         overrides = convert.with_output(overrides)
+    if command == "search":
+        overrides, behind = search.split(overrides)
+        compose_config("train", behind)
     if "--from" in overrides:  # stands for the overrides of a run
         at = overrides.index("--from")
         del overrides[at : at + 2]

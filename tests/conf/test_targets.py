@@ -7,18 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError
 
 from esc_sr.config import compose_config, conf_dir, instantiate
 from esc_sr.errors import InputError, MissingExtraError
 from esc_sr.tasks.networks import takes_attention
+from esc_sr.tasks.search import make_plan
 
 CONF = conf_dir()
 PRIMARY = sorted(path.stem for path in CONF.glob("*.yaml"))
 GROUP_FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml") if path.parent != CONF)
 # Groups that are lists in the defaults of train.yaml.
 LISTS = {"logger"}
+# Groups of `esc-sr search`.
+OF_SEARCH = {"objectives", "pruner", "sampler", "space"}
 # What files leave to the user, so that they can be composed and constructed.
 GIVEN = {
     "custom": ["model._target_=esc_sr.models.bicubic.Bicubic"],
@@ -34,6 +39,8 @@ def override(path: Path) -> str:
 
 
 def primary_of(path: Path) -> str:
+    if path.parts[0] in OF_SEARCH:
+        return "search"
     if path.parts[0] == "hydra":
         return "train" if path.stem == "default" else "evaluate"
     if path.parts[0] == "model":
@@ -47,7 +54,8 @@ def compose_with(path: Path, *more: str) -> DictConfig:
     primary = primary_of(path)
     overrides = [] if path.parts[0] == "hydra" else [override(path)]
     overrides += GIVEN.get(path.stem, []) if path.parts[0] == "model" else []
-    overrides.append("paths.output_dir=out" if primary == "train" else "scale=4")
+    named = {"train": "paths.output_dir=out", "search": "search_dir=out"}
+    overrides.append(named.get(primary, "scale=4"))
     return compose_config(primary, [*overrides, *more])
 
 
@@ -178,6 +186,43 @@ def test_trainers_are_constructed(name, tmp_path):
     overrides = ["debug=fast"] if name == "debug" else [f"trainer={name}"]
     cfg = compose_config("train", [*overrides, f"paths.output_dir={tmp_path}"])
     assert instantiate(cfg.trainer)(logger=False).max_steps == cfg.trainer.max_steps
+
+
+@pytest.mark.parametrize("path", [*files("sampler"), *files("pruner")], ids=str)
+def test_every_sampler_and_pruner_is_constructed(path):
+    cfg = compose_with(path)
+    built = instantiate(cfg[path.parts[0]])
+    if path.parts[0] == "sampler":
+        wanted = {"search_space": {"a": [1, 2]}} if path.stem == "grid" else {}
+        built = built(**wanted, seed=0)
+    assert type(built).__name__ == cfg[path.parts[0]]._target_.split(".")[-1]
+
+
+@pytest.mark.parametrize("path", files("space"), ids=str)
+def test_what_every_space_varies_can_be_trained(path):
+    plan = make_plan(compose_with(path))
+    assert plan.space
+    assert plan.trials > 1
+
+
+def test_the_strategy_of_sharded_training_is_constructed():
+    cfg = compose_with(Path("trainer/fsdp.yaml"))
+    strategy = instantiate(cfg.trainer.strategy)
+    assert strategy.sharding_strategy.name == "FULL_SHARD"
+    assert cfg.trainer.gradient_clip_val is None
+    assert compose_with(Path("trainer/ddp.yaml")).trainer.num_nodes == 1
+
+
+@pytest.mark.parametrize("name", ["slurm", "joblib", "submitit_local", "submitit_slurm", "basic"])
+def test_every_launcher_is_constructed(name):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"hydra/launcher={name}"], return_hydra_config=True)
+    node = cfg.hydra.launcher
+    if name == "slurm":
+        with pytest.raises(ConfigKeyError):  # the plugin's own options only
+            node.nonsense = 1
+        del node["submitit_folder"]  # follows from the folder of a multirun
+    assert type(instantiate(node)).__name__ in node._target_
 
 
 @pytest.mark.gpu
