@@ -142,7 +142,17 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"optuna", "pyvips", "torch", "lightning", "hydra", "omegaconf", "matplotlib", "numpy", "PIL"}
+HEAVY = {
+    "optuna",
+    "pyvips",
+    "torch",
+    "lightning",
+    "hydra",
+    "omegaconf",
+    "matplotlib",
+    "numpy",
+    "PIL",
+}
 
 
 def test_importing_the_package_and_its_command_line_is_light():

@@ -2,11 +2,15 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.strategies import FSDPStrategy, SingleDeviceStrategy
 from PIL import Image
 
 from esc_sr import load_model
@@ -14,8 +18,10 @@ from esc_sr.config import compose_config
 from esc_sr.errors import InputError
 from esc_sr.losses.weighted import WeightedLoss
 from esc_sr.models.checkpoints import read_checkpoint
-from esc_sr.tasks.train import run
+from esc_sr.tasks.train import check_sharding, run
 from esc_sr.training import module
+from esc_sr.training.callbacks.checkpoint import LastCheckpoint
+from esc_sr.training.callbacks.latency import LatencyMonitor
 from esc_sr.training.module import SRLightningModule
 
 # A network of a few thousand weights on the packaged photographs.
@@ -277,6 +283,55 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
     one, two = (weights(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for key in one:
         torch.testing.assert_close(one[key], two[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_weights_in_shards_learn_the_same_and_resume(tmp_path):
+    """FSDP as torch and Lightning have it, on two processes; on a CPU for want of GPUs."""
+    shutil.copy(Path(__file__).parents[1] / "references" / "cpu_fsdp.py", tmp_path)
+    common = [
+        "callbacks=checkpoint",
+        "final_table=false",
+        "scheduler.max_steps=8",
+        "trainer.accelerator=cpu",
+        "trainer.precision=32-true",
+        "trainer.devices=2",
+        "trainer.gradient_clip_val=null",
+    ]
+    sharded = [
+        "trainer=fsdp",
+        *common,
+        "trainer.strategy._target_=cpu_fsdp.CPUFSDP",
+        "+trainer.strategy.process_group_backend=gloo",
+    ]
+    for run_dir, choice, more in (
+        ("whole", ["trainer=ddp", *common], []),
+        ("shards", sharded, []),
+        ("whole", ["trainer=ddp", *common], ["trainer.max_steps=6", "ckpt_path=last"]),
+        ("shards", sharded, ["trainer.max_steps=6", "ckpt_path=last"]),
+    ):
+        done = command(*choice, f"run_dir={run_dir}", *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    whole, shards = (weights(tmp_path / name / "model.safetensors") for name in ("whole", "shards"))
+    assert whole.keys() == shards.keys()
+    for key in whole:
+        torch.testing.assert_close(whole[key], shards[key], rtol=1e-5, atol=1e-6)
+    network = load_model(tmp_path / "shards" / "model.safetensors")
+    assert network(torch.rand(1, 3, 9, 9)).shape == (1, 3, 18, 18)
+
+
+def test_what_needs_all_weights_is_refused_where_they_are_sharded():
+    strategy = FSDPStrategy()
+    checkpoint, average = LastCheckpoint(dirpath="."), EMAWeightAveraging(decay=0.9)
+    check_sharding(strategy, [checkpoint], None)
+    check_sharding(SingleDeviceStrategy(), [average], 1.0)
+    with pytest.raises(InputError, match=r"EMAWeightAveraging, LatencyMonitor: choose callbacks="):
+        check_sharding(strategy, [checkpoint, average, LatencyMonitor()], None)
+    with pytest.raises(InputError, match="needs checkpoints"):
+        check_sharding(strategy, [], None)
+    with pytest.raises(InputError, match="gradient_clip_val=null"):
+        check_sharding(strategy, [checkpoint], 1.0)
 
 
 def test_training_lowers_the_loss(tmp_path):
