@@ -15,6 +15,19 @@ def test_notebooks_come_in_pairs():
     assert {path.stem for path in NOTEBOOKS} == {path.stem for path in FOLDER.glob("*.py")}
 
 
+def test_they_are_numbered_and_told_in_the_readme():
+    numbers = [path.stem.split("_")[0] for path in NOTEBOOKS]
+    assert numbers == [f"{i:02}" for i in range(1, len(NOTEBOOKS) + 1)]
+    readme = (FOLDER.parent / "README.md").read_text()
+    assert [path.stem for path in NOTEBOOKS if f"  {path.stem} " not in readme] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_has_a_small_size(path):
+    """Which is what CI can afford to execute."""
+    assert "ESC_SR_NOTEBOOK_SIZE" in path.with_suffix(".py").read_text()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_says_what_its_script_says(path):
     """Mended by `make format`, which makes notebooks follow their scripts."""
