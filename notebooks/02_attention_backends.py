@@ -18,8 +18,8 @@
 # ESC's self-attention is `softmax(q kᵀ · scale + B) v` within windows. `attention=` chooses two
 # parts of it: the **bias** B belongs to the weights and makes the network what it is; the
 # **kernel** only computes. Both are looked at here in two blocks of ESC with fresh weights, so
-# nothing below says how good a picture becomes. On a CPU most of the time goes into compiling
-# `flex`.
+# nothing below says how good a picture becomes. At full size this takes two minutes or more on two
+# cores, a good part of them for compiling `flex`.
 
 # %%
 import os
@@ -73,12 +73,13 @@ bias = layers["blocks.0.attn"].bound_bias()
 table, dense = bias.values()[HEAD].detach(), bias.dense()[HEAD].detach()
 query = WINDOW // 4 * (WINDOW + 1)  # a pixel on the diagonal of the window
 figure, panels = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
-panels[0].imshow(table.view(2 * WINDOW - 1, -1))
+ends = (0.5 - WINDOW, WINDOW - 0.5)
+panels[0].imshow(table.view(2 * WINDOW - 1, -1), extent=(*ends, *ends[::-1]))
 panels[0].set_title("the table: every offset")
 panels[1].imshow(dense[query].view(WINDOW, WINDOW))
 panels[1].set_title("what one query sees of it")
 panels[2].imshow(dense)
-panels[2].set_title("dense: query × key, as a mask has it")
+panels[2].set_title("the mask: query × key")
 plt.show()
 
 # %% [markdown]
@@ -165,7 +166,7 @@ if not SMALL:
     }
 with ExitStack() as stack:
     processes = [stack.enter_context(process) for process in subjects.values()]
-    times = time_in_turn(processes, rounds=3 if SMALL else 9)
+    times = time_in_turn(processes, rounds=3 if SMALL else 5)
     for name, process, found in zip(subjects, processes, times, strict=True):
         spread, memory = spread_of(found), process.memory().increase_mib
         told = f"{spread.median:7.1f} ms ({spread.p10:.1f}–{spread.p90:.1f})"
@@ -191,8 +192,10 @@ with torch.no_grad():
 # %% [markdown]
 # ## What to make of it
 #
-# Choose a kernel by what it costs on your machine, at your size: `esc-sr bench model=esc
-# attention=[eager,sdpa]`, and `--compare` for ratios. Training costs something else, and so does
-# 16 bit on a GPU, where flash kernels are at home. Choose a bias before training; or convert and
-# look at the outputs, since the fit alone does not tell. More in `docs/attention.md` and
-# `docs/performance.md`.
+# - Choose a kernel by what it costs on your machine, at your size: `esc-sr bench model=esc
+#   attention=[eager,sdpa]`, and `--compare` for ratios. Training costs something else, and so does
+#   16 bit on a GPU, where flash kernels are at home. Rank 48 makes heads of 16 channels 64 wide, so
+#   that on a CPU, without gradients, `sdpa` may well be faster than `flash`.
+# - Choose a bias before training; or convert and look at the outputs, since the fit alone does not
+#   tell. How far those of trained weights would lie apart is not known from these fresh ones.
+# - More in `docs/attention.md` and `docs/performance.md`.
