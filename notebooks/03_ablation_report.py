@@ -17,7 +17,7 @@
 #
 # ConvAttn adds to its large kernel a small one that is made from the image. *What is the small one
 # worth?* Networks with it and without it are trained on the packaged photographs, each with several
-# seeds, and reported side by side. At full size these are six runs of 200 steps, some three minutes
+# seeds, and reported side by side. At full size these are six runs of 200 steps, some four minutes
 # on two cores; with `ESC_SR_NOTEBOOK_SIZE=small` in the environment four of two steps, which show
 # how it goes and nothing else.
 
@@ -124,7 +124,6 @@ print("the page:", (OUTPUT / "report.html").resolve())
 
 # %%
 curves = draw_curves(table.rows, "val/sample/psnr_y")
-assert curves is not None
 display(Image(rendered(curves, "png"), width=500))
 display(Image(OUTPUT / "pareto_latency.png", width=500))
 
