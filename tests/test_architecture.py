@@ -46,6 +46,7 @@ ALLOWED = {
         "functional",
         "runs",
     },
+    "integrations": {"models", "attention"},
     "config": set(),
     "api": {"config", "models", "attention"},
     "cli": set(),

@@ -249,7 +249,20 @@ def load_model(path: str | Path, *, attention: SelfAttention | str | None = None
         InputError: The file cannot be read, holds another architecture, or does not fit the
             attention asked for.
     """
-    checkpoint = read_checkpoint(path)
+    return network_of(read_checkpoint(path), attention)
+
+
+def network_of(checkpoint: Checkpoint, attention: SelfAttention | str | None = None) -> ESCBase:
+    """Build the network that a checkpoint holds, as `load_model` does.
+
+    Args:
+        checkpoint: What was read.
+        attention: As of `load_model`.
+
+    Raises:
+        InputError: As of `load_model`.
+    """
+    path = checkpoint.path
     config = _merged_config(checkpoint)
     architecture = ARCHITECTURES[config.pop("architecture")]
     if config.pop("self_attention"):

@@ -1,0 +1,1 @@
+"""What makes our networks known to other programs."""
