@@ -30,6 +30,7 @@ COMMANDS = {
     ),
     "info": ("esc_sr.tasks.info", "tell what a file of weights is"),
     "convert": ("esc_sr.tasks.convert", "give a trained network another bias, for flash attention"),
+    "import-config": ("esc_sr.tasks.import_config", "make an experiment of BasicSR's options"),
     "prepare": ("esc_sr.tasks.prepare", "cut a data set into sub-images for fast training"),
 }
 

@@ -1,1 +1,1 @@
-"""What makes our networks known to other programs."""
+"""Other programs: our networks known to them, their options understood here."""
