@@ -138,7 +138,8 @@ def test_filters(runs, wanted, expected):
         ({"wanted": {"latency_ms": "<fast"}}, "'<fast' compares with no number"),
         ({"baseline": "nowhere"}, "baseline: nowhere must mean one row, it means none"),
         ({"baseline": {"attention": "sdpa"}}, "it means attention=sdpa, seed=0, attention=sdpa, s"),
-        ({"baseline": {"att": "sdpa"}}, "there is no 'att'"),
+        ({"baseline": {"att": "sdpa"}}, "baseline: there is no 'att'; columns are scale"),
+        ({"wanted": {"scale_x": 2}}, "filter: there is no 'scale_x'"),
     ],
 )
 def test_what_does_not_exist_is_one_line(runs, options, message):
@@ -271,3 +272,48 @@ def test_any_values_in_a_record_are_told_or_refused_never_a_traceback(tmp_path, 
         assert len(runs) + len(left_out) == 2
         for group in ("none", "seed"):
             main_table(tabulate(runs, group=group, sort="steps"))
+
+
+def test_bundles_of_values_that_say_nothing_more_are_left_out(tmp_path, make_run):
+    def write(i, recipe, attention, **config):
+        make_run(
+            tmp_path / str(i),
+            attention=attention,
+            choices={"experiment": recipe, "attention": attention},
+            overrides=[f"experiment={recipe}", f"attention={attention}"],
+            config=config,
+        )
+
+    def keys():
+        return tabulate(read_runs([str(tmp_path)], unfinished=False)[0]).keys
+
+    write(0, "a", "sdpa")
+    write(1, "[a,b]", "eager")
+    write(2, "[a,b]", "sdpa")
+    assert keys() == ("attention",)
+    write(3, "[a,c]", "sdpa", scale=3)  # a value of c that no other override tells
+    assert keys() == ("experiment", "attention")
+
+
+def test_the_end_of_a_key_will_do(tmp_path, make_run):
+    for i, (size, rate) in enumerate([(8, 1), (16, 1), (16, 2)]):
+        config = {
+            "model": {"window_size": size, "dim": 4},
+            "optimizer": {"lr": rate},
+            "extra": {"lr": 1, "dim": 4},
+        }
+        overrides = [f"model.window_size={size}", f"optimizer.lr={rate}"]
+        make_run(tmp_path / str(i), config=config, overrides=overrides)
+    runs, _ = read_runs([str(tmp_path)], unfinished=False)
+    assert len(tabulate(runs, wanted={"window_size": 16}).rows) == 2
+    assert len(tabulate(runs, wanted={"lr": 2}).rows) == 1  # the one that differs
+    assert tabulate(runs, baseline={"window_size": 8}).baseline == 0
+    assert [row.values["run"] for row in tabulate(runs, sort="-window_size").rows] == [
+        "1",
+        "2",
+        "0",
+    ]
+    with pytest.raises(
+        InputError, match=r"'dim' may be any of model\.dim, extra\.dim; give one in"
+    ):
+        tabulate(runs, wanted={"dim": 4})

@@ -33,6 +33,55 @@ def test_overrides_keep_their_key():
 
 
 @pytest.mark.parametrize(
+    "override",
+    [
+        "+extra={api_key: hunter}",
+        "+extra={api_key:hunter,b:1}",
+        '+extra={a: 1, "password": "hunter"}',
+        "+extra=[{token: hunter}]",
+        "+extra={a: {hub_token: hunter}}",
+        "+extra={api_key: {value: hunter}}",
+        "+tokens=[hunter]",
+        "+extra={tokens: [a, hunter]}",
+        "+a.api_key.value=hunter",
+        "+secret.name=hunter",
+        "+API-KEY=hunter",
+        "+pwd=hunter",
+        "+token=hunter",
+        "++wandb_key=hunter",
+        '+headers.Authorization="Bearer hunter"',
+        '+headers={x: "Bearer hunter"}',
+        f"+d=glpat-hunter{'x' * 20}",
+        f"+k=wandb_v1_hunter{'x' * 20}",
+    ],
+)
+def test_secrets_within_overrides_are_hidden(override):
+    told = redacted_override(override)
+    assert "hunter" not in told
+    assert HIDDEN in told
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.num_tokens_kept=3",
+        "+extra={num_tokens_kept: 3}",
+        "+extra={api_key: null}",
+        "params={optimizer.lr: {type: float}}",
+        "data.train.gt_dir=tokens/x",
+    ],
+)
+def test_other_overrides_stay_as_they_are(override):
+    assert redacted_override(override) == override
+
+
+def test_what_lies_below_a_secret_is_secret():
+    assert redacted({"api_key": {"value": "abc", "more": ["d"]}}) == {
+        "api_key": {"value": HIDDEN, "more": [HIDDEN]}
+    }
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "+API_KEY = 'not-a-long-one'",

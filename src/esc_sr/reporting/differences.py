@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from esc_sr.reporting.reading import Run
@@ -14,6 +14,8 @@ ABSENT = "–"
 # About where a run writes and who looks on.
 _ELSEWHERE = ("run_dir", "paths.", "logger", "ckpt_path", "skip_finished", "hydra", "final_table")
 _MOST_UNEXPLAINED = 6
+# Groups whose files are nothing but values of others.
+_BUNDLES = {"experiment", "debug"}
 
 
 def differing_keys(runs: Sequence[Run], *, seeds: bool = True) -> tuple[list[str], int]:
@@ -36,15 +38,16 @@ def differing_keys(runs: Sequence[Run], *, seeds: bool = True) -> tuple[list[str
         if not key.startswith(_ELSEWHERE) and (seeds or key.rpartition(".")[2] != "seed")
     ]
     told = [key for key in wanted if len({value_of(run, key) for run in runs}) > 1]
+    rest = [key for key in told if key not in _BUNDLES]
+    if rest and not _unexplained([relevant(run.record.config, seeds=seeds) for run in runs], rest):
+        told = rest  # the bundles say the same once more
     alike: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
         alike[tuple(value_of(run, key) for key in told)].append(run)
     unexplained: dict[str, None] = {}
     for group in alike.values():
         configs = [relevant(run.record.config, seeds=seeds) for run in group]
-        for key in dict.fromkeys(key for config in configs for key in config):
-            if len({_text(config.get(key, ABSENT)) for config in configs}) > 1:
-                unexplained[key] = None
+        unexplained |= dict.fromkeys(_unexplained(configs, ()))
     more = _without_copies(list(unexplained), runs)
     return told + more[:_MOST_UNEXPLAINED], max(len(more) - _MOST_UNEXPLAINED, 0)
 
@@ -69,6 +72,23 @@ def value_of(run: Run, key: str) -> str:
 def knows(run: Run, key: str) -> bool:
     """Return whether a run has a value for a key."""
     return value_of(run, key) != ABSENT
+
+
+def _unexplained(configs: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> list[str]:
+    """Return what differs between configurations, but for what belongs to one of the keys.
+
+    Args:
+        configs: By dotted key.
+        keys: Of values, of nodes above them, or of groups, such as `attention` for
+            `model.attention.bias.rank`.
+    """
+    parts = {key.rpartition("/")[2] for key in keys}
+    return [
+        leaf
+        for leaf in dict.fromkeys(leaf for config in configs for leaf in config)
+        if not any(f".{part}." in f".{leaf}." for part in parts)
+        and len({_text(config.get(leaf, ABSENT)) for config in configs}) > 1
+    ]
 
 
 def _without_copies(keys: list[str], runs: Sequence[Run]) -> list[str]:

@@ -14,7 +14,7 @@ from esc_sr.reporting.bootstrap import Interval, mean_by_image, paired_interval
 from esc_sr.reporting.differences import differing_keys, knows, value_of
 from esc_sr.reporting.reading import Run
 from esc_sr.reporting.values import Value, per_image, run_values
-from esc_sr.runs.fingerprint import fingerprint
+from esc_sr.runs.fingerprint import fingerprint, leaves
 
 GROUPS = ("none", "seed")
 _OF_THE_CONFIGURATION = {"scale", "params_k", "macs_g", "steps"}
@@ -87,7 +87,8 @@ def tabulate(
         runs: What `read_runs` has read.
         group: "seed" makes one row of runs that differ in their seed only; "none" does not.
         wanted: Filter: by column or key of the configuration a value, a list of values, or a
-            comparison such as "<50".
+            comparison such as "<50". The end of a key will do where it is the only one, here and
+            below.
         sort: A column or key; with a "-" in front, the largest first. None: as given.
         baseline: The run, by its name or folder, or a filter that leaves one row.
         resamples: Of the bootstrap.
@@ -99,9 +100,14 @@ def tabulate(
     Raises:
         InputError: A column is unknown, the filter leaves nothing, or the baseline is not one row.
     """
-    kept = [run for run in runs if _fits(run, wanted or {}, runs)]
+    wanted = {_meant(key, runs, "filter"): value for key, value in (wanted or {}).items()}
+    if isinstance(baseline, Mapping):
+        baseline = {_meant(key, runs, "baseline"): value for key, value in baseline.items()}
+    if sort is not None:
+        sort = sort[: sort.startswith("-")] + _meant(sort.removeprefix("-"), runs, "sort")
+    kept = [run for run in runs if _fits(run, wanted)]
     if not kept:
-        raise InputError(f"filter leaves none of {len(runs)} runs: {_filter_text(wanted or {})}")
+        raise InputError(f"filter leaves none of {len(runs)} runs: {_filter_text(wanted)}")
     keys, unexplained = differing_keys(kept, seeds=group != "seed")
     rows = [_row(part, keys, grouped=group == "seed") for part in _parts(kept, group)]
     if sort is not None:
@@ -116,7 +122,7 @@ def tabulate(
         for set_name in sets
         for metric in sorted((m for s, m in pairs if s == set_name), key=_metric_order)
     ]
-    at = None if baseline is None else _baseline(rows, baseline, runs)
+    at = None if baseline is None else _baseline(rows, baseline)
     differences = (
         tuple(_against(row, rows[at], qualities, resamples, seed) for row in rows)
         if at is not None
@@ -182,8 +188,6 @@ def _metric_order(metric: str) -> tuple[int, str, int]:
 def _sorted(rows: list[Row], sort: str) -> list[Row]:
     """Sort by numbers where they are, else by texts; what is missing comes last."""
     key, falling = sort.removeprefix("-"), sort.startswith("-")
-    if not any(_knows_column(row, key) for row in rows):
-        raise InputError(f"sort: there is no '{key}'; {_columns(rows)}")
     values = [_value(row, key) for row in rows]
     numbers = [_as_number(value) for value in values]
     missing = [
@@ -205,26 +209,31 @@ def _value(row: Row, key: str) -> Value:
     return ", ".join(texts) or None
 
 
-def _knows_column(row: Row, key: str) -> bool:
-    return key in row.values or any(knows(run, key) for run in row.runs)
+def _meant(key: str, runs: Sequence[Run], option: str) -> str:
+    """Return the column or key of the configuration that a name means, such as `lr`."""
+    if any(key in run_values(run) or knows(run, key) for run in runs) or key == "run":
+        return key
+    ending = dict.fromkeys(
+        leaf for run in runs for leaf in leaves(run.record.config) if leaf.endswith(f".{key}")
+    )
+    differing = [leaf for leaf in ending if leaf in differing_keys(runs)[0]]
+    for found in (differing, list(ending)):
+        if len(found) == 1:
+            return found[0]
+    if ending:
+        raise InputError(f"{option}: '{key}' may be any of {', '.join(ending)}; give one in full")
+    columns = dict.fromkeys(name for run in runs for name in run_values(run) if name[0] != "=")
+    varied = [one for one in differing_keys(runs)[0] if one not in columns]
+    raise InputError(
+        f"{option}: there is no '{key}'; columns are {', '.join([*columns, *varied, 'run'])}, and "
+        "any key of the configuration"
+    )
 
 
-def _columns(rows: Sequence[Row]) -> str:
-    named = dict.fromkeys(key for row in rows for key in row.values if key[0] != "=")
-    return f"columns are {', '.join(named)}, and any key of the configuration"
-
-
-def _fits(run: Run, wanted: Mapping[str, Any], runs: Sequence[Run]) -> bool:
+def _fits(run: Run, wanted: Mapping[str, Any]) -> bool:
     """Return whether a run has the values of a filter."""
-    if not wanted:
-        return True
     values = run_values(run) | {"run": run.name}
     for key, value in wanted.items():
-        if key not in values and not any(knows(other, key) for other in runs):
-            raise InputError(
-                f"filter: there is no '{key}'; columns are {', '.join(values)}, and any key of the "
-                "configuration"
-            )
         own = values.get(key)
         own = value_of(run, key) if own is None else own
         choices = value if isinstance(value, list) else [value]
@@ -260,11 +269,9 @@ def _filter_text(wanted: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in wanted.items())
 
 
-def _baseline(rows: Sequence[Row], baseline: str | Mapping[str, Any], runs: Sequence[Run]) -> int:
+def _baseline(rows: Sequence[Row], baseline: str | Mapping[str, Any]) -> int:
     if isinstance(baseline, Mapping):
-        found = [
-            i for i, row in enumerate(rows) if all(_fits(run, baseline, runs) for run in row.runs)
-        ]
+        found = [i for i, row in enumerate(rows) if all(_fits(run, baseline) for run in row.runs)]
         asked = _filter_text(baseline)
     else:
         asked = baseline

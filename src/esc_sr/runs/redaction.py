@@ -6,12 +6,19 @@ import re
 from typing import Any
 
 HIDDEN = "***"
-_KEY = re.compile(r"(?i)api_?key|access_?key|secret|passw|credential|(?:^|[_-])tokens?$")
-# Shapes that are secrets wherever they stand: of GitHub, OpenAI, Hugging Face, AWS, Slack, and
-# names with passwords in addresses.
+_NAMES = r"(?:api|access|private|wandb)[_-]?key|secret|passw|credential|authorization"
+_KEY = re.compile(rf"(?i){_NAMES}|(?:^|[_-])(?:tokens?|pwd|auth)$")
+# Within the value of an override, such as `{api_key: x}`: such a name, then what it is given.
+_WITHIN = re.compile(
+    rf"(?i)((?:[\w-]*(?:{_NAMES})[\w-]*|(?<![\w-])(?:[\w-]*[_-])?(?:tokens?|pwd|auth))[\"']?\s*:\s*)"
+    r"(?!\s*(?:null|true|false)\b)(\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\"|'[^']*'|[^,}\]]+)"
+)
+# Shapes that are secrets wherever they stand: of GitHub, GitLab, OpenAI, Hugging Face, W&B, AWS,
+# Slack, headers, and names with passwords in addresses.
 _SHAPES = re.compile(
     r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|sk-[\w-]{20,}|hf_\w{20,}|AKIA[0-9A-Z]{16}"
-    r"|xox[abprs]-[\w-]{10,})\b|(?<=://)[^\s/@:]+:[^\s/@]+(?=@)"
+    r"|glpat-[\w-]{20,}|wandb_v\d+_\w{20,}|xox[abprs]-[\w-]{10,})\b"
+    r"|(?<=Bearer )[\w.~+/-]+=*|(?<=://)[^\s/@:]+:[^\s/@]+(?=@)"
 )
 # In a text: a name as above, then a literal in quotes, or a long word with digits in it.
 _ASSIGNED = re.compile(
@@ -22,13 +29,13 @@ _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(.*?)(-----END)"
 
 
 def is_secret(key: str) -> bool:
-    """Return whether a key's last part names a secret.
+    """Return whether a part of a key names a secret: what lies below one is secret too.
 
     Example:
-        >>> is_secret("logger.wandb.api_key"), is_secret("model.num_tokens_kept")
+        >>> is_secret("logger.wandb.api_key.value"), is_secret("model.num_tokens_kept")
         (True, False)
     """
-    return _KEY.search(key.rpartition(".")[2]) is not None
+    return any(_KEY.search(part) for part in key.lstrip("+~").split("."))
 
 
 def redacted(value: Any, key: str = "") -> Any:
@@ -39,7 +46,8 @@ def redacted(value: Any, key: str = "") -> Any:
         key: Its name.
     """
     if isinstance(value, dict):
-        return {name: redacted(inner, str(name)) for name, inner in value.items()}
+        inside = f"{key}." if is_secret(key) else ""
+        return {name: redacted(inner, f"{inside}{name}") for name, inner in value.items()}
     if isinstance(value, list):
         return [redacted(inner, key) for inner in value]
     if value is not None and not isinstance(value, bool) and is_secret(key):
@@ -51,11 +59,12 @@ def redacted_override(override: str) -> str:
     """Return `key=value` of a command line with a secret value hidden.
 
     Example:
-        >>> redacted_override("+logger.wandb.api_key=abc"), redacted_override("seed=1")
-        ('+logger.wandb.api_key=***', 'seed=1')
+        >>> redacted_override("+logger.wandb.api_key=abc"), redacted_override("+a={token:b,c:1}")
+        ('+logger.wandb.api_key=***', '+a={token:***,c:1}')
     """
     key, equals, value = override.partition("=")
-    return f"{key}{equals}{redacted(value, key)}"
+    hidden = _WITHIN.sub(lambda found: found[1] + HIDDEN, redacted(value, key))
+    return f"{key}{equals}{hidden}"
 
 
 def redacted_text(text: str) -> str:
