@@ -11,8 +11,10 @@ from esc_sr.errors import InputError
 from esc_sr.runs.redaction import HIDDEN
 from esc_sr.search.space import read_space
 from esc_sr.search.study import (
+    FILE_NAME,
     PrunableTrial,
     Search,
+    check_folder,
     default_storage,
     open_storage,
     seed_of,
@@ -198,3 +200,15 @@ def test_what_a_search_is_about_stands_in_its_folder(tmp_path):
     about = json.loads((tmp_path / "a" / "search.json").read_text())
     assert about["params"] == PARAMS
     assert about["objectives"] == {"val/psnr_y": "maximize"}
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    check_folder(tmp_path / "new")
+    check_folder(tmp_path)  # empty
+    (tmp_path / "study.db").touch()  # of a search that was killed when it began
+    check_folder(tmp_path)
+    (tmp_path / "multirun.yaml").touch()
+    with pytest.raises(InputError, match=r"holds something else \(multirun.yaml\), not a search"):
+        check_folder(tmp_path)
+    (tmp_path / FILE_NAME).touch()
+    check_folder(tmp_path)

@@ -18,7 +18,7 @@ from esc_sr.config import compose_config
 from esc_sr.errors import InputError
 from esc_sr.losses.weighted import WeightedLoss
 from esc_sr.models.checkpoints import read_checkpoint
-from esc_sr.tasks.train import check_sharding, run
+from esc_sr.tasks.train import check_accelerator, check_sharding, run
 from esc_sr.training import module
 from esc_sr.training.callbacks.checkpoint import LastCheckpoint
 from esc_sr.training.callbacks.latency import LatencyMonitor
@@ -529,6 +529,20 @@ def test_a_multirun_makes_one_folder_for_each_attention(tmp_path):
     has_attention = ["blocks.0.attn.to_qkv.weight" in weights(path) for path in runs]
     assert has_attention == [True, True, False]
     assert "- attention=eager" in (sweep / "0" / ".hydra" / "overrides.yaml").read_text()
+
+
+def test_what_a_machine_lacks_is_said_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"accelerator=gpu: PyTorch finds no GPU.*trainer=cpu"):
+        check_accelerator(compose_config("train", ["trainer=ddp"]).trainer.accelerator)
+
+
+def test_a_multirun_has_one_folder(tmp_path):
+    done = command("-m", "seed=0", "run_dir=mine", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "numbered below one folder, hydra.sweep.dir=mine" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_question_of_an_ablation_is_a_multirun_by_itself(tmp_path):

@@ -85,6 +85,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             or it holds no weights.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file in it, such as {path}/model.safetensors")
     if not path.is_file():
         raise InputError(f"checkpoint not found: {path}")
     read = _read_safetensors if _is_safetensors(path) else _read_torch

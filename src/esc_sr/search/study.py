@@ -53,6 +53,26 @@ class Work:
     left: bool
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than a search, such as a multirun.
+
+    Raises:
+        InputError: It does.
+    """
+    if folder.is_dir() and not (folder / FILE_NAME).is_file():
+        # What a search that was killed at its very beginning leaves.
+        others = sorted(one.name for one in folder.iterdir() if not _is_of_a_beginning(one.name))
+        if others:
+            raise InputError(
+                f"search_dir={folder} holds something else ({others[0]}), not a search: choose "
+                "another folder"
+            )
+
+
+def _is_of_a_beginning(name: str) -> bool:
+    return name.startswith((".", "study.db", "journal")) or name == TRIALS
+
+
 def default_storage(folder: Path) -> str:
     """Return the address of the SQLite file in a search's folder."""
     return f"sqlite:///{folder / 'study.db'}"

@@ -186,7 +186,7 @@ def _training(checkpoint: Checkpoint, record: RunRecord | None) -> dict[str, Any
     if record is not None and record.best_score is not None:
         best = f"{config.get('monitor')} {record.best_score:.4g}"
     return {
-        "steps": checkpoint.steps,
+        "steps": checkpoint.steps or (record.session.get("step") if record else None),
         "steps_wanted": trainer.get("max_steps"),
         "seed": config.get("seed"),
         "overrides": record.overrides if record else None,

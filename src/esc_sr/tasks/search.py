@@ -26,7 +26,14 @@ from esc_sr.search.space import (
     overrides_of,
     read_space,
 )
-from esc_sr.search.study import Search, Work, default_storage, open_storage, seed_of
+from esc_sr.search.study import (
+    Search,
+    Work,
+    check_folder,
+    default_storage,
+    open_storage,
+    seed_of,
+)
 from esc_sr.tasks.search_tables import comma_separated, pareto_pictures, print_best, short_values
 from esc_sr.tasks.trial import Pruning, train_trial
 
@@ -80,6 +87,7 @@ def run(cfg: DictConfig, behind: Sequence[str] = ()) -> Search:
             something else, or no trial has come to its end.
     """
     plan = make_plan(cfg, behind)
+    check_folder(plan.folder)
     make_folder(plan.folder)
     search = Search(
         plan.folder,

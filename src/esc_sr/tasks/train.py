@@ -78,6 +78,8 @@ def run(cfg: DictConfig, *, more_callbacks: Sequence[Callback] = ()) -> TrainRes
         InputError: Something in the configuration or the data is wrong.
     """
     check_counts(cfg)
+    check_run_dir()
+    check_accelerator(cfg.trainer.accelerator)
     output_dir = Path(cfg.paths.output_dir)
     recorder = RunRecorder(output_dir, _resolved(cfg))
     config = recorder.record.config  # without secrets: checkpoints and logs are given to others
@@ -140,10 +142,11 @@ def run(cfg: DictConfig, *, more_callbacks: Sequence[Callback] = ()) -> TrainRes
         except (KeyboardInterrupt, SystemExit):
             if trainer.is_global_zero:
                 log.info(
-                    "interrupted at step %d; go on with the same command and "
-                    "run_dir=%s ckpt_path=last",
+                    "interrupted at step %d; go on with the same command and %s ckpt_path=last",
                     trainer.global_step,
-                    _shown(output_dir),
+                    f"run_dir={_shown(output_dir)}"
+                    if (sweep := _sweep_dir()) is None
+                    else f"hydra.sweep.dir={_shown(sweep)} skip_finished=true",
                 )
             raise
 
@@ -198,6 +201,44 @@ def check_counts(cfg: DictConfig) -> None:
             f"trainer.val_check_interval={every} must be a multiple of "
             f"trainer.accumulate_grad_batches={accumulate}"
         )
+
+
+def check_run_dir() -> None:
+    """Refuse a folder for each run of a multirun, where they have one together.
+
+    Raises:
+        InputError: A multirun's command line has `run_dir`.
+    """
+    if _sweep_dir() is not None:
+        given = [one for one in HydraConfig.get().overrides.task if one.startswith("run_dir=")]
+        if given:
+            raise InputError(
+                f"{given[0]}: the runs of a multirun are numbered below one folder, "
+                f"hydra.sweep.dir={given[0].partition('=')[2]}"
+            )
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Refuse a GPU where there is none.
+
+    Raises:
+        InputError: There is none; the message says what there is instead.
+    """
+    if accelerator in ("gpu", "cuda") and not (
+        torch.cuda.is_available() or torch.backends.mps.is_available()
+    ):
+        raise InputError(
+            f"trainer.accelerator={accelerator}: PyTorch finds no GPU here; take trainer=cpu, or, "
+            "to try several processes, trainer=ddp trainer.accelerator=cpu trainer.devices=2 "
+            "trainer.precision=32-true"
+        )
+
+
+def _sweep_dir() -> Path | None:
+    """Return the folder of the multirun that this run is a job of, if it is one."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir)
 
 
 def check_monitor(monitor: str, val_names: Sequence[str], metric_names: Sequence[str]) -> None:
@@ -332,8 +373,8 @@ def _title(network: torch.nn.Module) -> str:
 def _finished_before(cfg: DictConfig, recorder: RunRecorder) -> TrainResult | None:
     """Return what a finished run of the same configuration left behind, if there is one."""
     roots = [recorder.output_dir, Path(cfg.paths.runs_dir)]
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        roots.insert(1, Path(HydraConfig.get().sweep.dir))
+    if (sweep := _sweep_dir()) is not None:
+        roots.insert(1, sweep)
     found = find_finished(recorder.record.config_hash, roots)
     if found is None:
         return None
