@@ -195,12 +195,16 @@ def test_a_kernel_refuses_a_bias_it_cannot_carry():
         SelfAttention(bias=OtherBias(), kernel=EagerKernel())
 
 
+# Files that choose what a name leaves open.
+CHOICES = {"flash_sdpa": "flash:sdpa"}
+
+
 def test_every_file_of_the_group_is_a_name_and_means_the_same():
     files = sorted(path.stem for path in (conf_dir() / "attention").glob("*.yaml"))
-    assert files == sorted(attention_names())
+    assert files == sorted([*attention_names(), *CHOICES])
     for name in files:
         node = compose_config("train", [f"attention={name}"]).model.attention
-        assert instantiate(node) == attention_by_name(name)
+        assert instantiate(node) == attention_by_name(CHOICES.get(name, name))
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -90,7 +90,7 @@ def test_every_picture_decodes_and_says_what_it_is(sweep):
             Image.open(io.BytesIO(data)).verify()
         else:
             assert ElementTree.fromstring(data).tag.endswith("svg")
-    assert kinds == {"image/png": 3 + 4, "image/svg+xml": 2 + 4}
+    assert kinds == {"image/png": 3 + 4, "image/svg+xml": 3 + 4}
 
 
 def test_texts_of_run_folders_stay_texts(tmp_path, make_run):

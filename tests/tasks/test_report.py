@@ -13,7 +13,8 @@ from esc_sr.tasks import report, train
 from esc_sr.tasks.report import positional_runs
 
 FILES = {"report.html", "report.md", "report.csv", "report.tex"}
-PICTURES = {f"pareto_{name}" for name in ("latency.svg", "latency.png", "memory.svg", "memory.png")}
+COSTS = ("latency", "memory", "macs")
+PICTURES = {f"pareto_{cost}.{suffix}" for cost in COSTS for suffix in ("svg", "png")}
 
 
 def run(*overrides):

@@ -16,10 +16,12 @@ from esc_sr.reporting.table import Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# By name of the picture: the column, what the axis says, and what a cost depends on.
-COSTS = {
+# By name of the picture: the column, what the axis says, and what a cost depends on beside the
+# device; None: it is the same everywhere.
+COSTS: dict[str, tuple[str, str, str | None]] = {
     "latency": ("latency_ms", "latency (ms)", "latency_lq_size"),
     "memory": ("memory_mib", "memory (MiB)", "memory_lq_size"),
+    "macs": ("macs_g", "multiply-adds (G), output 1280×720", None),
 }
 _WIDTH, _AXES_HEIGHT = 300.0, 165.0
 _LEFT, _RIGHT, _TITLE, _BOTTOM = 42.0, 8.0, 16.0, 28.0
@@ -71,7 +73,10 @@ def draw_pareto(
         if x is None or y is None or not (math.isfinite(x) and math.isfinite(y)):
             absent.append(row.label)
             continue
-        condition = (row.values.get("scale"), row.values.get("device"), row.values.get(size))
+        device, conditions = (
+            (row.values.get("device"), row.values.get(size)) if size else (None, None)
+        )
+        condition = (row.values.get("scale"), device, conditions)
         panels.setdefault(condition, []).append((i, x, y))
     if not panels:
         return None, absent
