@@ -19,7 +19,7 @@ def test_they_are_numbered_and_told_in_the_readme():
     numbers = [path.stem.split("_")[0] for path in NOTEBOOKS]
     assert numbers == [f"{i:02}" for i in range(1, len(NOTEBOOKS) + 1)]
     readme = (FOLDER.parent / "README.md").read_text()
-    assert [path.stem for path in NOTEBOOKS if f"  {path.stem} " not in readme] == []
+    assert [path.stem for path in NOTEBOOKS if f"  {path.name} " not in readme] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -143,7 +143,14 @@ def test_every_floating_dtype(dtype):
     assert (sr.float() - expected).abs().max() < tolerance * expected.abs().max()
 
 
-@pytest.mark.parametrize(("cls", "changes"), NETWORKS)
+# Compiling takes long: one of each kind of mixer, attention and kernel; the others are slow tests.
+COMPILED = [
+    pytest.param(*network, marks=() if i in (0, 2, 7) else pytest.mark.slow)
+    for i, network in enumerate(NETWORKS)
+]
+
+
+@pytest.mark.parametrize(("cls", "changes"), COMPILED)
 def test_compiles_without_a_graph_break(cls, changes):
     torch._dynamo.reset()
     network = tiny(cls, **changes, num_blocks=1, num_conv_attn=1)

@@ -304,7 +304,7 @@ ONE_THING = r"checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
         ),
         (
             ["model=bicubic", "scale=4", "sets=[sample]", "tiling=exact"],
-            "tiling=exact takes ESC .* not Bicubic",
+            "tiling=exact takes networks of ESC.* not Bicubic",
         ),
         (["model=bicubic", "scale=4", "sets=[sample]", "tiling=none"], "unknown tiling 'none'"),
         (["model=bicubic", "scale=4", "save_images=true"], "save_images=true needs an output_dir"),
