@@ -24,6 +24,7 @@ ALLOWED = {
     "reporting": {"reporting", "comparison", "drawing", "markup", "runs"},
     "data": {"data", "functional"},
     "inference": {"inference", "models", "layers", "functional"},
+    "export": {"export", "inference", "models", "layers", "attention", "functional"},
     "pictures": {"pictures"},
     "profiling": {"profiling", "models", "functional"},
     "analysis": {
@@ -68,6 +69,9 @@ THIRD_PARTY = {
     "wandb_workspaces": set(),
     "pyvips": {"pictures/libvips.py"},
     "lmdb": set(),
+    "onnx": set(),
+    "onnxruntime": set(),
+    "onnxscript": set(),
     "flash_attn": set(),
     "torchvision": set(),
     "optuna": set(),

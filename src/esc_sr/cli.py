@@ -30,6 +30,10 @@ COMMANDS = {
     ),
     "info": ("esc_sr.tasks.info", "tell what a file of weights is"),
     "convert": ("esc_sr.tasks.convert", "give a trained network another bias, for flash attention"),
+    "export": (
+        "esc_sr.tasks.export",
+        "write a network for other programs: ONNX, torch.export, safetensors, pth",
+    ),
     "import-config": ("esc_sr.tasks.import_config", "make an experiment of BasicSR's options"),
     "prepare": ("esc_sr.tasks.prepare", "cut a data set into sub-images for fast training"),
 }
@@ -52,6 +56,7 @@ examples:
   esc-sr upscale photo.jpg -o photo_x4.png --checkpoint model.safetensors
   esc-sr bench model=[esc,rcan] lq_size=[45,80]
   esc-sr convert model.safetensors bias=fourier
+  esc-sr export model.safetensors format=onnx
   esc-sr compare scale=4 output_dir=out
   esc-sr report runs/multirun group=seed output_dir=out
 

@@ -18,11 +18,23 @@ class EagerKernel:
 
     The softmax runs in float32 at least, whatever the dtype of q. Memory grows with N² per window
     and head.
+
+    Args:
+        max_heads: Most heads at a time: one needs a quarter of the memory of four, as exported
+            programs do, which have nothing but the definition. None: all.
+
+    Raises:
+        ValueError: `max_heads` is below 1.
     """
 
+    max_heads: int | None = None
     name: ClassVar[str] = "eager"
     biases: ClassVar[frozenset[str]] = frozenset({"table", "axial", "fourier"})
     default_bias: ClassVar[str] = "table"
+
+    def __post_init__(self) -> None:
+        if self.max_heads is not None and self.max_heads < 1:
+            raise ValueError(f"max_heads must be at least 1 or null, got {self.max_heads}")
 
     @property
     def stores_scores(self) -> bool:
@@ -34,7 +46,15 @@ class EagerKernel:
     ) -> Tensor:
         """Attend within windows; see `interface.Kernel`."""
         validate_inputs(q, k, v, bias)
-        return attention_weights(q, k, bias=bias, softmax_scale=softmax_scale).to(v.dtype) @ v
+        dense = bias.dense()
+        if self.max_heads is None:
+            return _softmax(q, k, dense, softmax_scale).to(v.dtype) @ v
+        parts = []
+        for start in range(0, len(dense), self.max_heads):
+            heads = slice(start, start + self.max_heads)
+            weights = _softmax(q[:, heads], k[:, heads], dense[heads], softmax_scale)
+            parts.append(weights.to(v.dtype) @ v[:, heads])
+        return torch.cat(parts, dim=1)
 
 
 def attention_weights(q: Tensor, k: Tensor, *, bias: BoundBias, softmax_scale: float) -> Tensor:
@@ -50,8 +70,12 @@ def attention_weights(q: Tensor, k: Tensor, *, bias: BoundBias, softmax_scale: f
         `softmax(q kᵀ · softmax_scale + bias)`, `(B·nW, heads, N, N)`, query before key, in float32
         at least; rows sum to 1.
     """
+    return _softmax(q, k, bias.dense(), softmax_scale)
+
+
+def _softmax(q: Tensor, k: Tensor, dense: Tensor, softmax_scale: float) -> Tensor:
     scores = (q * softmax_scale) @ k.transpose(-2, -1)
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) + bias.dense()
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) + dense
     return scores.softmax(-1)
 
 

@@ -21,13 +21,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from esc_sr.functional.dynamic_conv import dynamic_depthwise_conv
+from esc_sr.functional.dynamic_conv import dynamic_depthwise_conv, unfolded_depthwise_conv
 
 
 def separate_convs(x: Tensor, kernel: Tensor, dynamic: Tensor | None) -> Tensor:
     """Convolve twice and add: the definition, and the best for a batch in training."""
     convolved = _conv(x, kernel)
     return convolved if dynamic is None else convolved + dynamic_depthwise_conv(x, dynamic)
+
+
+def unfolded_convs(x: Tensor, kernel: Tensor, dynamic: Tensor | None) -> Tensor:
+    """Convolve, and add the unfolded one: a program for any number of images, for export."""
+    convolved = _conv(x, kernel)
+    return convolved if dynamic is None else convolved + unfolded_depthwise_conv(x, dynamic)
 
 
 def fused_conv(x: Tensor, kernel: Tensor, dynamic: Tensor | None) -> Tensor:

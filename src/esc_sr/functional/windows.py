@@ -33,6 +33,12 @@ def pad_to_multiple(x: Tensor, multiple: tuple[int, int]) -> Tensor:
     if x.ndim != 4 or 0 in x.shape:
         raise ValueError(f"expected a non-empty (B, C, H, W) tensor, got shape {tuple(x.shape)}")
     height, width = x.shape[-2:]
+    if _is_open(height, width):
+        for dim, side, step in ((-2, height, multiple[0]), (-1, width, multiple[1])):
+            # Written so that a compiler sees a multiple.
+            padded = (side + step - 1) // step * step
+            x = x.index_select(dim, _reflected_index(side, 0, padded, x.device))
+        return x
     pad_h, pad_w = -height % multiple[0], -width % multiple[1]
     if pad_h == 0 and pad_w == 0:
         return x
@@ -40,6 +46,25 @@ def pad_to_multiple(x: Tensor, multiple: tuple[int, int]) -> Tensor:
         return F.pad(x, (0, pad_w, 0, pad_h), mode="reflect")
     for dim, side, pad in ((-2, height, pad_h), (-1, width, pad_w)):
         x = x.index_select(dim, _reflected_index(side, 0, side + pad, x.device))
+    return x
+
+
+def crop(x: Tensor, height: int, width: int) -> Tensor:
+    """Keep the top left part of an image; the inverse of `pad_to_multiple`.
+
+    Args:
+        x: `(B, C, H, W)`.
+        height: Rows to keep, at most H.
+        width: Columns to keep, at most W.
+
+    Returns:
+        `(B, C, height, width)`.
+    """
+    if not _is_open(height, width):
+        return x[..., :height, :width]
+    for dim, side in ((-2, height), (-1, width)):
+        # A slice could end early: whether this one does, a compiler would want to know.
+        x = x.index_select(dim, torch.arange(side, device=x.device))
     return x
 
 
@@ -58,7 +83,7 @@ def reflect_pad(x: Tensor, margin: int) -> Tensor:
         >>> reflect_pad(torch.tensor([[[[1.0, 2.0]]]]), 2)[0, 0, 0]
         tensor([1., 2., 1., 2., 1., 2.])
     """
-    if margin < min(x.shape[-2:]):
+    if not _is_open(*x.shape[-2:]) and margin < min(x.shape[-2:]):
         return F.pad(x, (margin,) * 4, mode="reflect")
     for dim in (-2, -1):
         side = x.shape[dim]
@@ -66,11 +91,18 @@ def reflect_pad(x: Tensor, margin: int) -> Tensor:
     return x
 
 
+def _is_open(*sides: int) -> bool:
+    """Return whether a program is being exported in which sides may be any: no `if` looks at them."""
+    return any(isinstance(side, torch.SymInt) for side in sides)
+
+
 def _reflected_index(side: int, start: int, stop: int, device: torch.device) -> Tensor:
     """Source position of each padded position: a triangle wave of period 2·(side − 1)."""
-    period = max(2 * (side - 1), 1)
+    # Tensors, which exporters know in more places than numbers that are still open.
+    last = torch.full((), side - 1, dtype=torch.int64, device=device)
+    period = (2 * last).clamp(min=1)
     position = torch.arange(start, stop, device=device) % period
-    return torch.minimum(position, period - position) if side > 1 else torch.zeros_like(position)
+    return torch.minimum(position, period - position)
 
 
 def to_windows(x: Tensor, window_size: tuple[int, int], num_heads: int) -> Tensor:

@@ -132,13 +132,16 @@ def bytes_per_pixel(network: nn.Module, *, scale: int, itemsize: int = 4) -> flo
     """Estimate the working memory of a forward pass without gradient, for each LQ pixel.
 
     Args:
-        network: Any network of convolutions.
+        network: Any network of convolutions, or one that says it itself: `bytes_per_pixel`.
         scale: Its super-resolution factor.
         itemsize: Bytes of a number in a feature map.
 
     Returns:
         Bytes, rather too many than too few.
     """
+    known = getattr(network, "bytes_per_pixel", None)
+    if known is not None:
+        return known
     widths = [
         module.out_channels if isinstance(module, nn.Conv2d) else module.out_features
         for module in network.modules()
@@ -170,7 +173,11 @@ def _head_width(network: nn.Module) -> int:
 def _score_bytes(network: nn.Module, itemsize: int) -> float:
     """Bytes a pixel of attention scores, where a kernel stores them: with a softmax."""
     stored = [
-        module.num_heads * math.prod(module.window_size)
+        min(
+            getattr(module.attention.kernel, "max_heads", None) or module.num_heads,
+            module.num_heads,
+        )
+        * math.prod(module.window_size)
         for module in network.modules()
         if isinstance(module, WindowAttention) and module.attention.kernel.stores_scores
     ]

@@ -26,6 +26,9 @@ def pooled_over(network: nn.Module, sample: Tensor, *, margin: int = 0) -> Itera
     Yields:
         Nothing; the network is as before when the context closes.
     """
+    if not any(_pools(module) for module in network.modules()):
+        yield
+        return
     means: dict[nn.Module, Tensor] = {}
     height, width = sample.shape[-2:]
     inner = (..., slice(margin, height - margin), slice(margin, width - margin))
@@ -48,6 +51,11 @@ def pooled_over(network: nn.Module, sample: Tensor, *, margin: int = 0) -> Itera
 def _on_pooling(network: nn.Module, hook: Callable[..., Tensor]) -> Iterator[None]:
     with ExitStack() as stack:
         for module in network.modules():
-            if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
+            if _pools(module):
                 stack.enter_context(module.register_forward_hook(hook))
         yield
+
+
+def _pools(module: nn.Module) -> bool:
+    """Return whether a module averages over the whole input."""
+    return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from esc_sr.errors import InputError
 from esc_sr.inference.device import GIB, memory_budget, pick_device
 from esc_sr.inference.enlarge import enlarge_rows
+from esc_sr.inference.onnx_network import OnnxNetwork
 from esc_sr.inference.planning import Plan, Tiling, plan_tiles
 from esc_sr.inference.rescale import shrink_rows
 from esc_sr.inference.self_ensemble import self_ensemble
@@ -38,12 +39,13 @@ class Upscaler:
     Args:
         network: A network mapping `(B, 3, H, W)` in [0, 1] to `(B, 3, s·H, s·W)` with an attribute
             `scale`, or the path of a checkpoint. Of an ESC or ESC-FP a copy is used, made fast by
-            `models.for_inference`, with the same results.
+            `models.for_inference`, with the same results. The path of an `.onnx` file, or an
+            `OnnxNetwork`: onnxruntime computes, on the CPU.
         scale: Enlargement wanted; None: the network's. A smaller one is reached by shrinking the
             network's result as MATLAB's bicubic does.
         device: "cpu", "cuda", …; "auto": the accelerator there is, else the CPU.
         precision: "fp32", or "bf16" or "fp16": the type of ESC's weights and features; for other
-            networks that of their convolutions and matrix products.
+            networks that of their convolutions and matrix products. An ONNX file has its own.
         tiling: "auto", "whole", "exact" or "overlap".
         tile: Side of a tile in LQ pixels; None: from the memory.
         overlap: LQ pixels read around a tile of "overlap"; None: 32, or a window if larger.
@@ -85,9 +87,12 @@ class Upscaler:
             raise InputError("tiling=exact reads what each layer needs: leave overlap out")
         if memory_gib is not None and not memory_gib > 0:
             raise InputError(f"memory must be a positive number of GiB, got {memory_gib}")
-        self.device = pick_device(device)
         if not isinstance(network, nn.Module):
-            network = load_model(network)
+            is_onnx = Path(network).suffix.lower() == ".onnx"
+            network = OnnxNetwork(network) if is_onnx else load_model(network)
+        if isinstance(network, OnnxNetwork):
+            device = _device_of_onnx(network, device, precision)
+        self.device = pick_device(device)
         self.network: nn.Module = network.to(self.device).eval()
         # What autocast computes in: nothing where the weights have that type already.
         self._autocast = AUTOCAST_DTYPES[precision]
@@ -262,6 +267,31 @@ class Upscaler:
             return sr
 
         return self_ensemble(forward)(lq)
+
+
+def _device_of_onnx(network: OnnxNetwork, device: str, precision: str) -> str:
+    """Refuse what an ONNX file does not leave open, and return where onnxruntime computes.
+
+    Raises:
+        InputError: Another device or precision is asked for, or the file takes one size only.
+    """
+    if precision != "fp32":
+        raise InputError(
+            f"precision={precision} cannot be chosen for {network.title}: an ONNX file has its own; "
+            f"leave it out, and export with precision=fp16"
+        )
+    if device not in ("auto", "cpu"):
+        raise InputError(
+            f"device={device} cannot be chosen for {network.title}: onnxruntime computes on the CPU "
+            "here; use device=cpu, or the checkpoint itself"
+        )
+    if network.fixed_size is not None:
+        height, width = network.fixed_size
+        raise InputError(
+            f"{network.title} takes images of {height}×{width} only: export it for any size, "
+            "without lq_size"
+        )
+    return "cpu"
 
 
 def _check_fits(shape: tuple[int, ...], itemsize: int) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from esc_sr.attention.eager import attention_weights
 from esc_sr.attention.interface import Bias, BoundBias, Kernel, SelfAttention
 from esc_sr.errors import InputError
-from esc_sr.functional.windows import from_windows, pad_to_multiple, to_windows
+from esc_sr.functional.windows import crop, from_windows, pad_to_multiple, to_windows
 
 
 class WindowAttention(nn.Module):
@@ -64,7 +64,7 @@ class WindowAttention(nn.Module):
         bias = self.bound_bias()
         out = self.attention.kernel(q, k, v, bias=bias, softmax_scale=self.softmax_scale)
         out = self.to_out(from_windows(out, self.window_size, (x.shape[-2], x.shape[-1])))
-        return out[..., :height, :width]
+        return crop(out, height, width)
 
     def attention_map(self, x: Tensor) -> Tensor:
         """Return where each token looks, whichever kernel computes `forward`.

@@ -441,7 +441,8 @@ class ESC(ESCBase):
         """Add the long skip, shuffle pixels, add the repeated pixels of the input."""
         deep = self.last(deep) + shallow
         residual = F.pixel_shuffle(self.to_img(deep), self.scale)
-        return residual + F.interpolate(lq, scale_factor=self.scale, mode="nearest")
+        size = [side * self.scale for side in lq.shape[-2:]]
+        return residual + F.interpolate(lq, size, mode="nearest")
 
 
 def title_of(config: Mapping[str, Any]) -> str:

@@ -106,4 +106,5 @@ class ESCFP(ESCBase):
         """Add the long skip, shuffle pixels, add the bicubically enlarged input."""
         deep = self.last(self.ln_last(deep)) + shallow
         residual = F.pixel_shuffle(self.to_img(deep), self.scale)
-        return residual + F.interpolate(lq, scale_factor=self.scale, mode="bicubic")
+        size = [side * self.scale for side in lq.shape[-2:]]
+        return residual + F.interpolate(lq, size, mode="bicubic")

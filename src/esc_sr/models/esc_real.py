@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from esc_sr.attention import SelfAttention
 from esc_sr.errors import InputError, check_flags, check_integers
-from esc_sr.functional.windows import pad_to_multiple, reflect_pad
+from esc_sr.functional.windows import crop, pad_to_multiple, reflect_pad
 from esc_sr.layers.conv_attn import LargeKernelConv
 from esc_sr.layers.upsampling import UpsamplerHead, double_nearest_conv
 from esc_sr.models.esc import NUM_COLORS, ESCBase, new_full_kernel
@@ -205,7 +205,7 @@ class ESCRealM(ESCBase):
         factor = self.unshuffle_factor
         image = pad_to_multiple(lq.to(self.last.weight.dtype), (factor, factor))
         sr = self.to_img(self.last(deep) + shallow + self.skip(image))
-        return sr[..., :height, :width].to(lq.dtype)
+        return crop(sr, height, width).to(lq.dtype)
 
 
 class _ReflectConv(nn.Conv2d):

@@ -25,6 +25,7 @@ from torch import nn
 
 from esc_sr.attention.flash import KERNELS
 from esc_sr.errors import InputError, printable
+from esc_sr.inference.onnx_network import OnnxNetwork
 from esc_sr.inference.planning import Tiling
 from esc_sr.inference.upscaler import Upscaler
 from esc_sr.models.checkpoints import load_model
@@ -52,6 +53,7 @@ EXAMPLES = """\
 examples:
   esc-sr upscale photo.jpg -o photo_x4.png --checkpoint esc_x4.safetensors
   esc-sr upscale photos -o enlarged --checkpoint esc_x4.safetensors --precision bf16
+  esc-sr upscale photos -o enlarged --checkpoint esc_x4.onnx
   esc-sr upscale 'scans/**/*.tif' -o enlarged --checkpoint esc_x4.safetensors --dry-run
 
 exit status: 0 all done or skipped, 1 some failed or a value was refused, 2 unknown or missing
@@ -139,7 +141,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-o", "--output", required=True, metavar="OUT", help="a picture, or a folder for several"
     )
-    made.add_argument("--checkpoint", metavar="CKPT", help="weights: .safetensors, .pth or .ckpt")
+    made.add_argument(
+        "--checkpoint",
+        metavar="CKPT",
+        help="weights: .safetensors, .pth or .ckpt; or an .onnx of `esc-sr export`",
+    )
     made.add_argument(
         "--scale",
         type=float,
@@ -157,6 +163,12 @@ def parser() -> argparse.ArgumentParser:
     )
     saving.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
     computing = made.add_argument_group("computing")
+    computing.add_argument(
+        "--backend",
+        choices=["auto", "torch", "onnxruntime"],
+        default="auto",
+        help="who computes; auto (default): onnxruntime for an .onnx, else torch",
+    )
     computing.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     computing.add_argument("--precision", choices=list(DTYPES), default="fp32")
     computing.add_argument(
@@ -339,7 +351,24 @@ def _load(options: argparse.Namespace) -> nn.Module:
             "no weights: this version brings none of its own yet; give some with --checkpoint, "
             "such as the authors' .pth or a model.safetensors that `esc-sr train` has written"
         )
-    return load_model(options.checkpoint, attention=options.attention)
+    is_onnx = options.checkpoint.lower().endswith(".onnx")
+    if options.backend == "onnxruntime" and not is_onnx:
+        raise InputError(
+            f"--backend onnxruntime needs an .onnx file, got {options.checkpoint}; make one: "
+            f"esc-sr export {options.checkpoint}"
+        )
+    if not is_onnx:
+        return load_model(options.checkpoint, attention=options.attention)
+    if options.backend == "torch":
+        raise InputError(
+            f"--backend torch does not compute {options.checkpoint}: give the checkpoint that it was "
+            "made of, or leave --backend out"
+        )
+    if options.attention is not None:
+        raise InputError(
+            f"the attention of {options.checkpoint} is written in the file: leave --attention out"
+        )
+    return OnnxNetwork(options.checkpoint)
 
 
 def _tasks(

@@ -1,0 +1,1 @@
+"""Networks for other programs: ONNX, `torch.export`, safetensors, `.pth`; each file is checked."""

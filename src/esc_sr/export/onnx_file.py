@@ -1,0 +1,98 @@
+"""Write a network as ONNX."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.export import ExportedProgram
+
+from esc_sr import __version__
+from esc_sr.errors import InputError, check_integers, require_extra
+from esc_sr.export.program import one_line
+
+DEFAULT_OPSET = 18
+INPUT, OUTPUT = "lq", "sr"
+
+
+def check_opset(opset: object) -> None:
+    """Refuse an opset that cannot be written.
+
+    Args:
+        opset: The version wanted.
+
+    Raises:
+        MissingExtraError: The packages that write ONNX are not installed.
+        InputError: PyTorch's exporter or the installed onnx does not know the version.
+    """
+    onnx = require_extra("onnx", "export")
+    require_extra("onnxscript", "export")
+    check_integers(DEFAULT_OPSET, opset=opset)
+    newest = onnx.defs.onnx_opset_version()
+    assert isinstance(opset, int)
+    if opset > newest:
+        raise InputError(f"opset={opset}: the installed onnx knows opsets up to {newest}")
+
+
+def write_onnx(
+    program: ExportedProgram, path: Path, *, opset: int, metadata: Mapping[str, str]
+) -> None:
+    """Write a program as one ONNX file, its weights inside.
+
+    The file says nothing of the machine that wrote it: traces of the source are taken out.
+
+    Args:
+        program: What `program_of` returns.
+        path: Where to.
+        opset: Version of ONNX's operators.
+        metadata: What the file says of itself (`metadata_props`).
+
+    Raises:
+        InputError: An operation has no counterpart in ONNX.
+    """
+    try:
+        with _quiet():
+            made = torch.onnx.export(
+                program,
+                (),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+        assert made is not None
+        model = made.model
+        for node in model.graph.all_nodes():
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+        for function in model.functions.values():
+            for node in function.all_nodes():
+                node.metadata_props.clear()
+        model.metadata_props.clear()
+        model.metadata_props.update(metadata)
+        model.producer_name, model.producer_version = "esc_sr", __version__
+        made.save(path)
+    except Exception as error:  # whatever torch's exporter raises
+        raise InputError(
+            f"cannot be written as ONNX of opset {opset}: {one_line(error)}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what the exporter tells of packages and parts of torch that are not the user's."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
