@@ -29,6 +29,7 @@ BIASES = {
 }
 # What runs on a CPU, with every bias that it carries.
 KERNELS = {
+    "eager:1": EagerKernel(max_heads=1),
     "sdpa": SDPAKernel(),
     "flash:math": FlashKernel(kernel="math"),
     "flash:sdpa": FlashKernel(kernel="sdpa"),

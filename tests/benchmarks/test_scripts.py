@@ -26,6 +26,7 @@ SMALL = {
     "training": "--models esc_lt --batch-size 1 --crop 16 --rounds 1",
     "data_loading": "--workers 0 1 --batches 1 --rounds 1",
     "resize": "--rounds 1",
+    "onnx": "--checkpoint CHECKPOINT --lq 16x24 --rounds 2",
     "tiling_seams": "CHECKPOINT --side 64 --tile 32",
     "upscale_memory": "--model esc_lt --size 60x40",
 }

@@ -20,7 +20,8 @@ from esc_sr.tasks.search import make_plan
 CONF = conf_dir()
 PRIMARY = sorted(path.stem for path in CONF.glob("*.yaml"))
 GROUP_FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml") if path.parent != CONF)
-WITHOUT_TARGETS = {"prepare", "bench", "compare", "report", "workspace", "info", "import_config"}
+WITHOUT_TARGETS = {"prepare", "bench", "compare", "report", "workspace"}
+WITHOUT_TARGETS |= {"info", "import_config", "export"}
 # Groups that are lists in the defaults of train.yaml.
 LISTS = {"logger"}
 # Groups of `esc-sr search`.

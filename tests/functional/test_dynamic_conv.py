@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from esc_sr.functional.dynamic_conv import dynamic_depthwise_conv
+from esc_sr.functional.dynamic_conv import dynamic_depthwise_conv, unfolded_depthwise_conv
 
 
 def test_every_image_gets_its_own_kernel():
@@ -16,3 +16,17 @@ def test_gradients_reach_image_and_kernel():
     x = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
     kernel = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(dynamic_depthwise_conv, (x, kernel))
+
+
+def test_the_unfolded_form_is_the_same_in_values_and_gradients():
+    x = torch.randn(3, 4, 6, 1, dtype=torch.float64, requires_grad=True)
+    kernel = torch.randn(3, 4, 5, 5, dtype=torch.float64, requires_grad=True)
+    grouped, unfolded = (
+        conv(x, kernel) for conv in (dynamic_depthwise_conv, unfolded_depthwise_conv)
+    )
+    torch.testing.assert_close(unfolded, grouped)
+    for expected, found in zip(
+        *(torch.autograd.grad(out.square().sum(), (x, kernel)) for out in (grouped, unfolded)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esc_sr.functional.windows import from_windows, pad_to_multiple, to_windows
+from esc_sr.functional.windows import crop, from_windows, pad_to_multiple, reflect_pad, to_windows
 
 SIDES = st.integers(1, 40)
 WINDOWS = st.tuples(st.integers(1, 12), st.integers(1, 12))
@@ -68,3 +68,21 @@ def test_windows_are_row_major_and_heads_are_runs_of_channels():
     windows = to_windows(x, (2, 2), 2)
     assert windows[1, 0, :, 0].tolist() == [2, 3, 6, 7]  # second window of the first row
     assert windows[2, 1, :, 0].tolist() == [24, 25, 28, 29]  # second row, second head
+
+
+def test_a_program_for_any_size_pads_and_crops_the_same():
+    class PadAndCrop(torch.nn.Module):
+        def forward(self, x):
+            height, width = x.shape[-2:]
+            padded = reflect_pad(pad_to_multiple(x, (4, 3)), 9)
+            return padded, crop(padded, height, width)
+
+    sides = {2: torch.export.Dim("height", min=1), 3: torch.export.Dim("width", min=1)}
+    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+        program = torch.export.export(
+            PadAndCrop(), (torch.rand(1, 2, 7, 8),), dynamic_shapes=(sides,), strict=False
+        )
+    for size in [(1, 1), (2, 3), (4, 3), (5, 1), (13, 22)]:
+        x = torch.rand(1, 2, *size)
+        for found, expected in zip(program.module()(x), PadAndCrop()(x), strict=True):
+            assert torch.equal(found, expected)

@@ -76,7 +76,12 @@ def program_of(
         open_sides = None
     try:
         # Else the program would be for sides and batches of 2 and more only.
-        with torch.no_grad(), _config.patch(backed_size_oblivious=True):
+        with (
+            torch.no_grad(),
+            _config.patch(  # pyright: ignore
+                backed_size_oblivious=True
+            ),
+        ):
             program = torch.export.export(
                 network, (example,), dynamic_shapes=(open_sides,), strict=False
             )

@@ -92,7 +92,7 @@ def reflect_pad(x: Tensor, margin: int) -> Tensor:
 
 
 def _is_open(*sides: int) -> bool:
-    """Return whether a program is being exported in which sides may be any: no `if` looks at them."""
+    """Return whether a program for any size is being exported: no `if` may look at a side."""
     return any(isinstance(side, torch.SymInt) for side in sides)
 
 

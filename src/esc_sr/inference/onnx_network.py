@@ -93,8 +93,8 @@ class OnnxNetwork(nn.Module):
             ) from error
         if min(self.window_size) < 1 or not 0 < self.bytes_per_pixel < math.inf:
             raise InputError(
-                f"{self._path} says of itself what cannot be: window_size={list(self.window_size)}, "
-                f"bytes_per_pixel={self.bytes_per_pixel:g}"
+                f"{self._path} says of itself what cannot be: "
+                f"window_size={list(self.window_size)}, bytes_per_pixel={self.bytes_per_pixel:g}"
             )
 
     def _measured_scale(self) -> int:
@@ -150,10 +150,8 @@ def _interface(session: Any, path: Path) -> tuple[str, type, list[int | str | No
         problem = f"it has {len(inputs)} inputs and {len(outputs)} outputs"
     elif inputs[0].type not in _TYPES:
         problem = f"its input is a {inputs[0].type}"
-    elif (
-        len(inputs[0].shape) != 4
-        or isinstance(inputs[0].shape[1], int)
-        and (inputs[0].shape[1] != _COLORS)
+    elif len(inputs[0].shape) != 4 or (
+        isinstance(inputs[0].shape[1], int) and inputs[0].shape[1] != _COLORS
     ):
         problem = f"its input has the shape {inputs[0].shape}"
     if problem is not None:

@@ -277,13 +277,13 @@ def _device_of_onnx(network: OnnxNetwork, device: str, precision: str) -> str:
     """
     if precision != "fp32":
         raise InputError(
-            f"precision={precision} cannot be chosen for {network.title}: an ONNX file has its own; "
-            f"leave it out, and export with precision=fp16"
+            f"precision={precision} cannot be chosen for {network.title}: an ONNX file has its "
+            "own; leave it out, and export with precision=fp16"
         )
     if device not in ("auto", "cpu"):
         raise InputError(
-            f"device={device} cannot be chosen for {network.title}: onnxruntime computes on the CPU "
-            "here; use device=cpu, or the checkpoint itself"
+            f"device={device} cannot be chosen for {network.title}: onnxruntime computes on "
+            "the CPU here; use device=cpu, or the checkpoint itself"
         )
     if network.fixed_size is not None:
         height, width = network.fixed_size

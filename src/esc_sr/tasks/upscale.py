@@ -361,8 +361,8 @@ def _load(options: argparse.Namespace) -> nn.Module:
         return load_model(options.checkpoint, attention=options.attention)
     if options.backend == "torch":
         raise InputError(
-            f"--backend torch does not compute {options.checkpoint}: give the checkpoint that it was "
-            "made of, or leave --backend out"
+            f"--backend torch does not compute {options.checkpoint}: give the checkpoint that it "
+            "was made of, or leave --backend out"
         )
     if options.attention is not None:
         raise InputError(
