@@ -50,7 +50,11 @@ class Check:
 
 
 def sizes_to_check(
-    window: tuple[int, int], *, lq_size: tuple[int, int] | None = None, batch_size: int = 1
+    window: tuple[int, int],
+    *,
+    lq_size: tuple[int, int] | None = None,
+    batch_size: int = 1,
+    least: int = 1,
 ) -> list[Size]:
     """Choose inputs at which an exported network might go wrong.
 
@@ -58,6 +62,7 @@ def sizes_to_check(
         window: (height, width) that the network pads to, (1, 1) if it does not.
         lq_size: The only size that it takes; None: any.
         batch_size: Images of that size.
+        least: Smallest side that it takes.
 
     Returns:
         One to three images each, of seven sizes: a single pixel, sides below half a window, which
@@ -76,7 +81,7 @@ def sizes_to_check(
         (2 * height, width),
         (3, 2 * width + 5),
     ]
-    return [(1 + i % 3, *side) for i, side in enumerate(sides)]
+    return [(1 + i % 3, max(high, least), max(wide, least)) for i, (high, wide) in enumerate(sides)]
 
 
 def compare(

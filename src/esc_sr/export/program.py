@@ -63,13 +63,13 @@ def program_of(
         InputError: The network does what cannot be recorded, such as looking at the size of an
             image to decide what to do.
     """
-    window = getattr(network, "window_size", (1, 1))
+    window, least = getattr(network, "window_size", (1, 1)), least_side(network)
     dtype = torch.float32 if isinstance(network, ESCBase) else _dtype_of(network)
     if lq_size is None:
         # No multiples of anything: what holds for them by chance must not become part of it.
         example = torch.rand(2, COLORS, window[0] + 3, window[1] + 5, dtype=dtype)
         open_sides = {
-            0: Dim("batch", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)
+            0: Dim("batch", min=1), 2: Dim("height", min=least), 3: Dim("width", min=least)
         }  # fmt: skip
     else:
         example = torch.rand(batch_size, COLORS, *lq_size, dtype=dtype)
@@ -98,6 +98,17 @@ def program_of(
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names files of this machine
     return program
+
+
+def least_side(network: nn.Module) -> int:
+    """Return the smallest side for which a program for any size is recorded.
+
+    Args:
+        network: One that works on blocks of pixels needs two blocks: PyTorch's tracer looks at whether
+            there is more than one. Any other takes single pixels.
+    """
+    factor = getattr(network, "unshuffle_factor", 1)
+    return factor + 1 if factor > 1 else 1
 
 
 def _dtype_of(network: nn.Module) -> torch.dtype:

@@ -22,7 +22,7 @@ from esc_sr.export.check import Check, compare, sizes_to_check
 from esc_sr.export.metadata import license_in, metadata_of
 from esc_sr.export.model_card import model_card
 from esc_sr.export.onnx_file import check_opset, write_onnx
-from esc_sr.export.program import deployable, program_of
+from esc_sr.export.program import deployable, least_side, program_of
 from esc_sr.export.torch_program import read_program, write_program
 from esc_sr.export.weights import write_pth, write_safetensors
 from esc_sr.files import replacing
@@ -82,7 +82,7 @@ def run(cfg: DictConfig) -> Export:
     """
     lq_size = _check_options(cfg)
     output = output_path(cfg, lq_size)
-    card = output.with_name(output.name + ".md")
+    card = card_of(output)
     network = _network(cfg)
     source = Path(cfg.checkpoint).expanduser()
     license = cfg.license if cfg.license is not None else license_in(source)
@@ -97,7 +97,10 @@ def run(cfg: DictConfig) -> Export:
         lq_size=lq_size,
     )
     sizes = sizes_to_check(
-        getattr(network, "window_size", (1, 1)), lq_size=lq_size, batch_size=cfg.batch_size
+        getattr(network, "window_size", (1, 1)),
+        lq_size=lq_size,
+        batch_size=cfg.batch_size,
+        least=least_side(network),
     )
     console = Console()
     with (
@@ -156,9 +159,15 @@ def output_path(cfg: DictConfig, lq_size: tuple[int, int] | None) -> Path:
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"cannot write {output}: {folder} is no folder that may be written to")
-    if output.exists() and not cfg.overwrite:
-        raise InputError(f"{output} exists already: give another name with -o, or overwrite=true")
+    for path in (output, card_of(output)):
+        if path.exists() and not cfg.overwrite:
+            raise InputError(f"{path} exists already: give another name with -o, or overwrite=true")
     return output
+
+
+def card_of(output: Path) -> Path:
+    """Return where the model card of a file lies."""
+    return output.with_name(output.name + ".md")
 
 
 def _check_options(cfg: DictConfig) -> tuple[int, int] | None:
