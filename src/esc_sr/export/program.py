@@ -104,8 +104,8 @@ def least_side(network: nn.Module) -> int:
     """Return the smallest side for which a program for any size is recorded.
 
     Args:
-        network: One that works on blocks of pixels needs two blocks: PyTorch's tracer looks at whether
-            there is more than one. Any other takes single pixels.
+        network: One that works on blocks of pixels needs two: PyTorch's tracer asks whether
+            there is more than one block. Any other takes single pixels.
     """
     factor = getattr(network, "unshuffle_factor", 1)
     return factor + 1 if factor > 1 else 1
