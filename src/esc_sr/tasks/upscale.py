@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--checkpoint",
         metavar="CKPT",
-        help="weights: .safetensors, .pth or .ckpt; or an .onnx of `esc-sr export`",
+        help="weights: .safetensors, .pth, .ckpt; or an .onnx",
     )
     made.add_argument(
         "--scale",
@@ -167,7 +167,8 @@ def parser() -> argparse.ArgumentParser:
         "--backend",
         choices=["auto", "torch", "onnxruntime"],
         default="auto",
-        help="who computes; auto (default): onnxruntime for an .onnx, else torch",
+        metavar="WHO",
+        help="torch, or onnxruntime of an .onnx; auto (default)",
     )
     computing.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     computing.add_argument("--precision", choices=list(DTYPES), default="fp32")
