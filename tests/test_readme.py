@@ -42,7 +42,7 @@ def test_every_command_composes(words):
         return
     if command == "bench":
         overrides = bench.translated(overrides)
-    elif command == "convert":
+    elif command in ("convert", "export"):
         overrides = convert.with_output(overrides)
     if command == "search":
         overrides, behind = search.split(overrides)

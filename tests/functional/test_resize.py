@@ -130,3 +130,11 @@ def test_size_overrides_the_rounded_up_size():
 def test_wrong_arguments_are_told(image, scale, message):
     with pytest.raises(ValueError, match=message):
         matlab_imresize(image, scale)
+
+
+def test_what_was_computed_in_inference_mode_first_has_a_gradient_later():
+    with torch.inference_mode():
+        matlab_imresize(torch.rand(1, 17, 23), 0.5)
+    image = torch.rand(1, 17, 23, requires_grad=True)
+    matlab_imresize(image, 0.5).sum().backward()
+    assert image.grad is not None

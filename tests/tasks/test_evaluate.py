@@ -343,9 +343,9 @@ def test_a_scale_that_no_checkpoint_has_is_told(checkpoint):
 
 def test_what_changes_numbers_is_told(checkpoint, tmp_path, capsys):
     out = tmp_path / "out"
-    changes = ["self_ensemble=true", "precision=bf16-mixed", "tiling=overlap", "tile=32"]
+    changes = ["self_ensemble=true", "precision=bf16-mixed", "tiling=overlap", "tile=96"]
     evaluate(f"checkpoint={checkpoint}", "sets=[sample]", *changes, f"output_dir={out}")
-    told = ["self-ensemble of 8", "bf16-mixed", "overlapping tiles of 32"]
+    told = ["self-ensemble of 8", "bf16-mixed", "overlapping tiles of 96"]
     assert json.loads((out / "results.json").read_text())["sample"]["conditions"] == told
     for text in (capsys.readouterr().out, (out / "results.md").read_text()):
         assert ", ".join(told) in text

@@ -102,6 +102,7 @@ def _resize_rows(image: Tensor, out_len: int, ratio: Fraction) -> Tensor:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # kept for later calls, which may be with a gradient
 def _taps(in_len: int, out_len: int, ratio: Fraction) -> tuple[Tensor, Tensor]:
     """Return the source index (int64) and weight (float64) of each tap, both `(taps, out_len)`."""
     stretch = max(Fraction(1), 1 / ratio)  # antialiasing: the kernel widens when shrinking
