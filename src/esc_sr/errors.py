@@ -46,6 +46,11 @@ def check_flags(**values: object) -> None:
             raise InputError(f"{name} is true or false, got {value}")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, which may be pages; or else its class's name."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def printable(text: str) -> str:
     r"""Return a text of one line, without signs that a terminal would obey.
 

@@ -12,8 +12,7 @@ import torch
 from torch.export import ExportedProgram
 
 from esc_sr import __version__
-from esc_sr.errors import InputError, check_integers, require_extra
-from esc_sr.export.program import one_line
+from esc_sr.errors import InputError, check_integers, first_line, require_extra
 
 DEFAULT_OPSET = 18
 INPUT, OUTPUT = "lq", "sr"
@@ -80,7 +79,7 @@ def write_onnx(
         made.save(path)
     except Exception as error:  # whatever torch's exporter raises
         raise InputError(
-            f"cannot be written as ONNX of opset {opset}: {one_line(error)}"
+            f"cannot be written as ONNX of opset {opset}: {first_line(error)}"
         ) from error
 
 

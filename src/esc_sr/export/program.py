@@ -10,7 +10,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
 from esc_sr.attention.eager import EagerKernel
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, first_line
 from esc_sr.functional.large_conv import unfolded_convs
 from esc_sr.layers.conv_attn import ConvAttn
 from esc_sr.layers.window_attention import WindowAttention
@@ -90,7 +90,7 @@ def program_of(
         remedy = "; try lq_size=[height,width], for one size" if lq_size is None else ""
         raise InputError(
             f"{type(network).__name__} cannot be exported for images of {sizes}: "
-            f"{one_line(error)}{remedy}"
+            f"{first_line(error)}{remedy}"
         ) from error
     # What a convolution asks of a side to choose a memory layout would refuse sides of 1.
     guards = getattr(program, "_guards_code", [])
@@ -113,8 +113,3 @@ def least_side(network: nn.Module) -> int:
 
 def _dtype_of(network: nn.Module) -> torch.dtype:
     return next((p.dtype for p in network.parameters()), torch.float32)
-
-
-def one_line(error: BaseException) -> str:
-    """Return the first line of what an exporter says, which may be pages."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from esc_sr.errors import InputError, require_extra
+from esc_sr.errors import InputError, first_line, require_extra
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _COLORS = 3
@@ -58,7 +58,7 @@ class OnnxNetwork(nn.Module):
             )
         except Exception as error:  # of classes that onnxruntime does not make public
             raise InputError(
-                f"cannot read {path} as an ONNX network: {_one_line(error)}"
+                f"cannot read {path} as an ONNX network: {first_line(error)}"
             ) from error
         self._session = session
         self._path = path
@@ -137,7 +137,7 @@ class OnnxNetwork(nn.Module):
             (sr,) = self._session.run(None, {self._input: images})
         except Exception as error:  # as above
             raise InputError(
-                f"onnxruntime cannot run {self._path} on {images.shape}: {_one_line(error)}"
+                f"onnxruntime cannot run {self._path} on {images.shape}: {first_line(error)}"
             ) from error
         return sr
 
@@ -160,7 +160,3 @@ def _interface(session: Any, path: Path) -> tuple[str, type, list[int | str | No
             "or float16, RGB in [0, 1], and one output (B, 3, s·H, s·W)"
         )
     return inputs[0].name, _TYPES[inputs[0].type], list(inputs[0].shape)
-
-
-def _one_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -23,7 +23,7 @@ from torch import Tensor
 from esc_sr.attention import SelfAttention, attention_by_name
 from esc_sr.attention.bias import bias_of_record, deduce_bias, record_of_bias
 from esc_sr.attention.interface import Bias
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, first_line
 from esc_sr.files import replacing
 from esc_sr.layers.conv_attn import kernel_parts
 from esc_sr.layers.upsampling import upsampler_of
@@ -125,7 +125,7 @@ def _read_safetensors(path: Path) -> _Loaded:
         config = json.loads(metadata.get("config", "null"))
         return tensors, {"config": config if isinstance(config, dict) else None}
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as safetensors: {_one_line(error)}") from error
+        raise InputError(f"cannot read {path} as safetensors: {first_line(error)}") from error
 
 
 def _read_torch(path: Path) -> _Loaded:
@@ -537,8 +537,3 @@ def _some(names: Any, most: int = 3) -> str:
     listed = sorted(names)
     more = f", and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -9,6 +9,7 @@ from typing import Any
 
 from esc_sr.reporting.reading import Run
 from esc_sr.runs.fingerprint import leaves, relevant
+from esc_sr.runs.labels import override_key
 
 ABSENT = "–"
 # About where a run writes and who looks on.
@@ -31,7 +32,9 @@ def differing_keys(runs: Sequence[Run], *, seeds: bool = True) -> tuple[list[str
     Returns:
         The keys, and how many more values differ that no key accounts for.
     """
-    keys = dict.fromkeys(_key(override) for run in runs for override in run.record.overrides or ())
+    keys = dict.fromkeys(
+        override_key(override) for run in runs for override in run.record.overrides or ()
+    )
     wanted = [
         key
         for key in keys
@@ -63,7 +66,7 @@ def value_of(run: Run, key: str) -> str:
     for group, choice in run.record.choices.items():
         if group.partition("@")[0] == key:
             return _text(choice)
-    given = [one for one in run.record.overrides or () if _key(one) == key]
+    given = [one for one in run.record.overrides or () if override_key(one) == key]
     if given:
         return given[-1].partition("=")[2] or "left out"
     return ABSENT
@@ -100,10 +103,6 @@ def _without_copies(keys: list[str], runs: Sequence[Run]) -> list[str]:
         if key.count(".") < other.count("."):
             shortest[values] = key
     return list(shortest.values())
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
 def _text(value: Any) -> str:

@@ -216,14 +216,15 @@ def _meant(key: str, runs: Sequence[Run], option: str) -> str:
     ending = dict.fromkeys(
         leaf for run in runs for leaf in leaves(run.record.config) if leaf.endswith(f".{key}")
     )
-    differing = [leaf for leaf in ending if leaf in differing_keys(runs)[0]]
+    varied, _ = differing_keys(runs)
+    differing = [leaf for leaf in ending if leaf in varied]
     for found in (differing, list(ending)):
         if len(found) == 1:
             return found[0]
     if ending:
         raise InputError(f"{option}: '{key}' may be any of {', '.join(ending)}; give one in full")
     columns = dict.fromkeys(name for run in runs for name in run_values(run) if name[0] != "=")
-    varied = [one for one in differing_keys(runs)[0] if one not in columns]
+    varied = [one for one in varied if one not in columns]
     raise InputError(
         f"{option}: there is no '{key}'; columns are {', '.join([*columns, *varied, 'run'])}, and "
         "any key of the configuration"

@@ -15,6 +15,7 @@ from esc_sr.config import compose_config, hydra_main, instantiate
 from esc_sr.errors import InputError, check_flags, printable
 from esc_sr.files import write_atomically
 from esc_sr.integrations.basicsr import Experiment, experiment_of, experiment_yaml
+from esc_sr.tasks.convert import with_output
 from esc_sr.tasks.networks import positional_paths
 
 _LARGEST = 2**20  # bytes; option files have some thousands
@@ -105,14 +106,4 @@ def _output(cfg: DictConfig, experiment: Experiment) -> Path:
 
 def main(arguments: Sequence[str]) -> None:
     """Run `esc-sr import-config` with what stands behind it."""
-    hydra_main("import_config", run, positional_paths(_translated(arguments), "file"))
-
-
-def _translated(arguments: Sequence[str]) -> list[str]:
-    """Make Hydra's `output=…` of `-o`."""
-    translated = list(arguments)
-    if "-o" in translated[:-1]:
-        at = translated.index("-o")
-        value = translated[at + 1].replace("'", r"\'")
-        translated[at : at + 2] = [f"output='{value}'"]
-    return translated
+    hydra_main("import_config", run, positional_paths(with_output(arguments), "file"))

@@ -19,7 +19,7 @@ from esc_sr.attention import attention_by_name, attention_names
 from esc_sr.config import conf_dir, hydra_main
 from esc_sr.errors import InputError, check_flags, printable
 from esc_sr.layers.window_attention import WindowAttention
-from esc_sr.models.checkpoints import ARCHITECTURES, Checkpoint, load_model, read_checkpoint
+from esc_sr.models.checkpoints import ARCHITECTURES, Checkpoint, network_of, read_checkpoint
 from esc_sr.models.esc import ESCBase
 from esc_sr.profiling.macs import count_macs, count_parameters
 from esc_sr.runs.record import FILE_NAME, RunRecord, read_record
@@ -76,7 +76,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     checkpoint = read_checkpoint(path)
-    network = load_model(path)
+    network = network_of(checkpoint)
     config = network.config
     scale = network.scale
     lq_size = (math.ceil(_SR_SIZE[0] / scale), math.ceil(_SR_SIZE[1] / scale))

@@ -14,6 +14,7 @@ from esc_sr.errors import InputError
 from esc_sr.files import file_digest
 from esc_sr.profiling.conditions import versions
 from esc_sr.runs.fingerprint import relevant
+from esc_sr.runs.labels import override_key
 from esc_sr.runs.record import RunRecord, read_record
 from esc_sr.runs.redaction import HIDDEN, redacted
 from esc_sr.tasks.networks import OPTIONS_WITH_VALUE
@@ -58,12 +59,12 @@ def repeated(arguments: Sequence[str]) -> list[str]:
     if record.overrides is None:
         raise InputError(f"{folder} was not started by `esc-sr train`: no overrides to repeat")
     options, new = _told_apart(rest)
-    new_keys = {_key(override) for override in new}
+    new_keys = {override_key(override) for override in new}
     recorded = [one for one in record.overrides if _holds(one, record)]
-    kept = [one for one in recorded if _key(one) not in new_keys]
+    kept = [one for one in recorded if override_key(one) not in new_keys]
     for override in kept:
         if override.partition("=")[2] == HIDDEN:
-            key = _key(override)
+            key = override_key(override)
             raise InputError(f"{folder} does not tell its {key}, a secret: give {key}=VALUE again")
     _check_unchanged(record, folder, recorded, new)
     named = any(option.partition("=")[0] in ("--config-dir", "-cd") for option in options)
@@ -83,7 +84,7 @@ def _told_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _holds(override: str, record: RunRecord) -> bool:
     """Return whether an override is about what was computed, not about where."""
-    key = _key(override)
+    key = override_key(override)
     own_checkpoint = key == "ckpt_path" and key not in record.files
     return key not in _OF_THE_FOLDER and not own_checkpoint
 
@@ -97,7 +98,7 @@ def _check_unchanged(
         [] if record.config_dir is None else [f"hydra.searchpath=['file://{record.config_dir}']"]
     )
     today = _differing(before, [*recorded, *search])
-    named = {_key(one) for one in new}
+    named = {override_key(one) for one in new}
     # What the new overrides change is meant to be other; what stays changed with them is not.
     singles = [one for one in new if not _is_sweep(one)]
     after = _differing(before, [*recorded, *search, *singles]) if today else {}
@@ -132,10 +133,6 @@ def _differing(before: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
         # As texts: that is how a record holds numbers that are not finite.
         if str(before.get(key, missing)) != str(now.get(key, missing))
     }
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
 def _is_sweep(override: str) -> bool:
