@@ -1,7 +1,9 @@
 import csv
 import json
+import logging
 import os
 import struct
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from esc_sr.cli import main
 from esc_sr.runs.record import RunRecord, write_record
 
 # Machines are shared: what takes long here says nothing about the code.
@@ -50,6 +53,37 @@ _RECORD = {
     "versions": {"esc_sr": "0.1.0", "torch": "2.13.0", "python": "3.11.9", "cuda": None},
     "error": None,
 }
+
+
+@pytest.fixture
+def esc_sr(capfd):
+    """Call `esc-sr` from another folder, in this process: one of its own takes seconds to start.
+
+    What comes back is named as `subprocess.run` names it. Tests that kill a command, or ask what is
+    imported, start a process; `tests/test_cli.py` does so for what all commands share.
+    """
+
+    def call(*arguments, cwd):
+        capfd.readouterr()
+        root = logging.getLogger()
+        before = root.handlers[:], root.level  # Hydra's write to a file and to what is captured
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", ["esc-sr"])
+            patch.setattr(sys, "path", sys.path[:])
+            try:
+                main([str(argument) for argument in arguments])
+                code = 0
+            except SystemExit as left:
+                code = left.code or 0
+            finally:
+                for handler in [one for one in root.handlers if one not in before[0]]:
+                    handler.close()
+                root.handlers, root.level = before
+        out, err = capfd.readouterr()
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return call
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,14 +86,10 @@ def test_python_examples_run(tmp_path, monkeypatch):
         exec(compile(example, "README.md", "exec"), names)
 
 
-def test_the_quickstart_command_runs_as_written(tmp_path):
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_the_quickstart_command_runs_as_written(tmp_path, esc_sr):
     quickstart = next(words for words in commands() if "experiment=quickstart" in words)
-    done = subprocess.run(
-        [sys.executable, "-m", "esc_sr", *quickstart, *CPU, "trainer.max_steps=4"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = esc_sr(*quickstart, *CPU, "trainer.max_steps=4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"sample.*bicubic.*26\.43", done.stdout)
     for label in ("weights:", "checkpoint:", "log:"):

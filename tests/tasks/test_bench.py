@@ -14,15 +14,8 @@ from esc_sr.tasks import bench, evaluate
 from esc_sr.tasks import compare as compare_networks
 from esc_sr.tasks.bench import OUTPUT_SIZES, plan, run, sizes, translated
 from esc_sr.tasks.bench_files import write_records
+from tiny import MODEL, NETWORK
 
-TINY = {"dim": 16, "partial_dim": 8, "num_blocks": 1, "num_conv_attn": 1, "window_size": 8}
-SMALL = [
-    "model.dim=16",
-    "model.partial_dim=8",
-    "model.num_blocks=1",
-    "model.num_conv_attn=1",
-    "model.window_size=8",
-]
 QUICK = ["device=cpu", "warmup=0", "repeats=2"]
 
 
@@ -38,6 +31,26 @@ def not_run(monkeypatch):
         return job.record
 
     monkeypatch.setattr(bench, "measure", measure)
+
+
+@pytest.fixture
+def not_counted(monkeypatch):
+    """Leave the counts of multiply-adds and activations out, where networks are large."""
+    monkeypatch.setattr(bench, "count_macs", lambda network, lq_size: 10**10)
+    monkeypatch.setattr(bench, "count_activations", lambda network, lq_size: 10**8)
+
+
+@pytest.fixture
+def fails(monkeypatch):
+    """Let every measurement fail as its process would, which is not started."""
+
+    def failing(*error):
+        def start(build, setting):
+            raise MeasurementError(*error)
+
+        monkeypatch.setattr(bench, "FreshProcess", start)
+
+    return failing
 
 
 def test_the_contract(tmp_path, monkeypatch):
@@ -66,7 +79,7 @@ def test_the_contract(tmp_path, monkeypatch):
     assert "| esc | sdpa | ×4 | 24×16 | fp32 |" in (out / "bench.md").read_text()
 
 
-def test_lists_give_every_combination(not_run, capsys):
+def test_lists_give_every_combination(not_run, not_counted, capsys):
     records = run(
         compose(
             "model=[esc_fp,bicubic]",
@@ -90,7 +103,7 @@ def test_lists_give_every_combination(not_run, capsys):
 def test_the_fast_network_is_measured_beside_the_other(tmp_path, capsys):
     run(
         compose(
-            "model=esc", *SMALL, "lq_size=[16,24]", "fast=[false,true]", f"output_dir={tmp_path}"
+            "model=esc", *MODEL, "lq_size=[16,24]", "fast=[false,true]", f"output_dir={tmp_path}"
         )
     )
     plain, fast = json.loads((tmp_path / "bench.json").read_text())
@@ -125,7 +138,7 @@ def test_sizes_cover_the_output():
 
 
 def test_options_of_a_single_model_reach_it(not_run):
-    (record,) = run(compose("model=esc", *SMALL, "attention=eager", "lq_size=[8,8]"))
+    (record,) = run(compose("model=esc", *MODEL, "attention=eager", "lq_size=[8,8]"))
     (plain,) = run(compose("model=esc", "lq_size=[8,8]"))
     assert record.params_k < plain.params_k / 5
     assert (record.attention, plain.attention) == ("eager", "sdpa")
@@ -133,8 +146,8 @@ def test_options_of_a_single_model_reach_it(not_run):
 
 def test_checkpoints_are_measured_by_the_names_of_their_files(not_run, tmp_path):
     for folder, scale in (("a", 2), ("b", 3)):
-        save_model(create_model("esc", scale=scale, **TINY), tmp_path / folder / "x.safetensors")
-    save_model(create_model("esc", scale=2, **TINY), tmp_path / "y.safetensors")
+        save_model(create_model("esc", scale=scale, **NETWORK), tmp_path / folder / "x.safetensors")
+    save_model(create_model("esc", scale=2, **NETWORK), tmp_path / "y.safetensors")
     paths = [tmp_path / "a/x.safetensors", tmp_path / "b/x.safetensors", tmp_path / "y.safetensors"]
     records = run(compose(f"checkpoint=[{','.join(map(str, paths))}]", "lq_size=[8,8]"))
     assert [record.scale for record in records] == [2, 3, 2]
@@ -148,7 +161,7 @@ def test_a_network_of_ones_own(not_run):
     assert (record.scale, record.params_k, record.macs_g) == (4, 0, 0)
 
 
-def test_weights_of_a_peer(not_run, tmp_path):
+def test_weights_of_a_peer(not_run, not_counted, tmp_path):
     paths = [tmp_path / name for name in ("a.pth", "b.pth")]
     for path in paths:
         torch.save(SwinIRLight(scale=3).state_dict(), path)
@@ -160,12 +173,9 @@ def test_weights_of_a_peer(not_run, tmp_path):
         run(compose(*given, "scale=4"))
 
 
-def test_what_runs_out_of_memory_is_a_row(tmp_path, monkeypatch, capsys):
-    def time(self, **_):
-        raise MeasurementError("out of memory", "the system killed the process")
-
-    monkeypatch.setattr(FreshProcess, "time", time)
-    (record,) = run(compose("model=esc", *SMALL, "lq_size=[8,8]", f"output_dir={tmp_path}"))
+def test_what_runs_out_of_memory_is_a_row(tmp_path, fails, capsys):
+    fails("out of memory", "the system killed the process")
+    (record,) = run(compose("model=esc", *MODEL, "lq_size=[8,8]", f"output_dir={tmp_path}"))
     assert record.error == "out of memory: the system killed the process"
     assert record.latency_ms is None
     assert record.macs_g is not None
@@ -174,18 +184,15 @@ def test_what_runs_out_of_memory_is_a_row(tmp_path, monkeypatch, capsys):
     assert "| out of memory |" in (tmp_path / "bench.md").read_text()
 
 
-def test_what_all_networks_refuse_is_an_error(monkeypatch):
-    def time(self, **_):
-        raise MeasurementError("refused", "no such thing on this device")
-
-    monkeypatch.setattr(FreshProcess, "time", time)
+def test_what_all_networks_refuse_is_an_error(fails):
+    fails("refused", "no such thing on this device")
     with pytest.raises(InputError, match="nothing was measured: refused: no such thing"):
-        run(compose("model=esc", *SMALL, "lq_size=[8,8]"))
+        run(compose("model=esc", *MODEL, "lq_size=[8,8]"))
 
 
-def test_a_multirun_adds_to_one_file(tmp_path, monkeypatch):
+def test_a_multirun_adds_to_one_file(tmp_path, not_run, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = ["-m", "model=esc", *SMALL, "lq_size=[8,8]", "attention=eager,sdpa", "output_dir=out"]
+    command = ["-m", "model=esc", *MODEL, "lq_size=[8,8]", "attention=eager,sdpa", "output_dir=out"]
     bench.main([*command, *QUICK])
     assert [r.attention for r in read_measurements(tmp_path / "out/bench.json")] == [
         "eager",
@@ -195,7 +202,7 @@ def test_a_multirun_adds_to_one_file(tmp_path, monkeypatch):
     assert len(read_measurements(tmp_path / "out/bench.json")) == 2
 
 
-def test_jobs_of_a_multirun_may_have_folders_of_their_own(tmp_path, monkeypatch):
+def test_jobs_of_a_multirun_may_have_folders_of_their_own(tmp_path, not_run, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["-m", "model=bicubic", "lq_size=[8,8]", "scale=2", *QUICK]
     bench.main([*command, "output_dir=a,b"])
@@ -211,7 +218,7 @@ def test_a_comparison_runs_both_in_turn(tmp_path, monkeypatch, capsys):
         return original(self, **options)
 
     monkeypatch.setattr(FreshProcess, "time", time)
-    common = ["model=esc", *SMALL, "lq_size=[8,8]", "device=cpu", "warmup=0", "repeats=3"]
+    common = ["model=esc", *MODEL, "lq_size=[8,8]", "device=cpu", "warmup=0", "repeats=3"]
     bench.main([*common, "--compare", "attention=eager", "attention=sdpa precision=bf16",
                 f"output_dir={tmp_path}"])  # fmt: skip
     a, b = dict.fromkeys(order)
@@ -230,7 +237,7 @@ def test_a_comparison_runs_both_in_turn(tmp_path, monkeypatch, capsys):
 
 def test_names_and_files_are_subjects_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_model(create_model("esc", scale=2, **TINY), tmp_path / "x.safetensors")
+    save_model(create_model("esc", scale=2, **NETWORK), tmp_path / "x.safetensors")
     common = ["lq_size=[8,8]", *QUICK]
     ratio = bench.compare(compose(*common), common, ["bicubic", "x.safetensors"])
     assert (ratio.baseline, ratio.subject) == ("bicubic", "x.safetensors")
@@ -272,7 +279,9 @@ def test_what_makes_no_sense_is_one_line(overrides, message):
         (["--compare", "model=esc", "model=nothing"], 1, "Could not find 'model/nothing'"),
     ],
 )
-def test_comparisons_that_make_no_sense_are_one_line(arguments, status, message, capsys):
+def test_comparisons_that_make_no_sense_are_one_line(
+    arguments, status, message, capsys, not_counted
+):
     with pytest.raises(SystemExit) as left:
         bench.main(arguments)
     assert left.value.code == status
@@ -298,7 +307,7 @@ def test_records_survive_their_file(tmp_path, not_run):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_the_table_fits_eighty_columns(not_run, capsys, monkeypatch):
+def test_the_table_fits_eighty_columns(not_run, not_counted, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     run(compose("model=[esc,swinir_light]", "attention=[eager,sdpa]", "lq_size=[8,8]"))
     lines = capsys.readouterr().out.splitlines()
@@ -307,7 +316,7 @@ def test_the_table_fits_eighty_columns(not_run, capsys, monkeypatch):
     assert not any("…" in line for line in lines)
 
 
-def test_subjects_keep_their_names(not_run):
+def test_subjects_keep_their_names(not_counted):
     jobs = [bench._only_job(["lq_size=[8,8]", *QUICK], name) for name in ("esc_lt", "swinir_light")]
     assert [job.record.network for job in jobs] == ["esc_lt", "swinir_light"]
 
@@ -318,11 +327,8 @@ def test_both_subjects_run_alike():
         bench.compare(compose(*common), common, ["repeats=2", "repeats=3"])
 
 
-def test_an_error_may_hold_anything(tmp_path, monkeypatch, capsys):
-    def time(self, **_):
-        raise MeasurementError("out of memory", "[enforce fail at alloc.cpp] in [/usr/lib/x] now")
-
-    monkeypatch.setattr(FreshProcess, "time", time)
+def test_an_error_may_hold_anything(tmp_path, fails, not_counted, monkeypatch, capsys):
+    fails("out of memory", "[enforce fail at alloc.cpp] in [/usr/lib/x] now")
     monkeypatch.setenv("COLUMNS", "80")
     sizes_of = "lq_size=[[8,8],[9,9]]"
     run(compose("model=[esc,esc_lt]", "attention=[eager,sdpa]", sizes_of, f"output_dir={tmp_path}"))
@@ -356,7 +362,7 @@ def test_quality_of_other_weights_of_the_same_name_is_not_taken(tmp_path, not_ru
     """Every training run writes a model.safetensors."""
     paths = []
     for name, changes in (("a", {}), ("b", {"num_conv_attn": 2})):
-        network = create_model("esc", scale=2, **{**TINY, **changes})
+        network = create_model("esc", scale=2, **{**NETWORK, **changes})
         paths.append(save_model(network, tmp_path / name / "model.safetensors"))
     evaluate.run(
         compose_config(

@@ -1,6 +1,4 @@
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -13,15 +11,9 @@ from esc_sr.layers.window_attention import WindowAttention
 from esc_sr.models.checkpoints import read_checkpoint
 from esc_sr.tasks import convert, evaluate, upscale
 from esc_sr.tasks.candidates import candidates
+from tiny import NETWORK
 
-TINY = {
-    "dim": 16,
-    "partial_dim": 8,
-    "num_blocks": 1,
-    "num_conv_attn": 1,
-    "window_size": 8,
-    "num_heads": 2,
-}
+TINY = {**NETWORK, "num_heads": 2}
 LQ = torch.rand(1, 3, 11, 17, generator=torch.Generator().manual_seed(0))
 
 
@@ -201,12 +193,7 @@ def test_what_is_no_such_checkpoint_is_told(tmp_path):
         converted("checkpoint=[a.pth,b.pth]", "bias=fourier")
 
 
-def esc_sr(*words, cwd):
-    command = [sys.executable, "-m", "esc_sr", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
-
-
-def test_the_command_line(rough, tmp_path):
+def test_the_command_line(rough, tmp_path, esc_sr):
     """One line and status 1 where it is refused; -o as `esc-sr upscale` has it."""
     words = ["convert", rough.name, "bias=fourier", "rank=2", "device=cpu"]
     refused = esc_sr(*words, cwd=tmp_path)
@@ -260,7 +247,7 @@ def test_upscale_names_the_kernel_behind_a_colon(checkpoint, tmp_path):
     assert network.get_submodule("blocks.0.attn").attention.title == "flash:sdpa+fourier"
 
 
-def test_training_goes_on_from_converted_weights(checkpoint, tmp_path):
+def test_training_goes_on_from_converted_weights(checkpoint, tmp_path, esc_sr):
     """And Lightning's own checkpoints are converted like any other."""
     path = converted(f"checkpoint={checkpoint}", "bias=fourier", "rank=8").output
     model = [f"model.{key}={value}" for key, value in TINY.items()]

@@ -24,19 +24,11 @@ from esc_sr.config import compose_config
 from esc_sr.models.checkpoints import read_checkpoint
 from esc_sr.runs.record import read_record
 from esc_sr.tasks import train, workspace
+from tiny import TRAINING
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
-    "experiment=quickstart",
-    "model.dim=16",
-    "model.partial_dim=8",
-    "model.num_blocks=1",
-    "model.num_conv_attn=1",
-    "model.window_size=8",
-    "data.train.crop_size=16",
-    "data.batch_size=2",
-    "trainer.accelerator=cpu",
-    "trainer.val_check_interval=2",
+    *TRAINING,
     "trainer.log_every_n_steps=1",
 ]
 BARE = ["callbacks=none", "final_table=false", "trainer.max_steps=1"]

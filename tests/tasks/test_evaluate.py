@@ -10,11 +10,11 @@ from PIL import Image
 
 from esc_sr import create_model, save_model
 from esc_sr.config import compose_config
+from esc_sr.data.sample import sample_dir
 from esc_sr.errors import InputError
 from esc_sr.tasks import evaluate as task
 from esc_sr.tasks.evaluate import run
-
-TINY = {"dim": 16, "partial_dim": 8, "num_blocks": 1, "num_conv_attn": 1, "window_size": 8}
+from tiny import MODEL, NETWORK
 
 
 def evaluate(*overrides):
@@ -28,12 +28,23 @@ def means_of(*overrides):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    return save_model(create_model("esc", scale=2, **TINY), tmp_path / "x2.safetensors")
+    return save_model(create_model("esc", scale=2, **NETWORK), tmp_path / "x2.safetensors")
 
 
 @pytest.fixture
 def benchmarks(shared_dir):
     return f"benchmark_dir={shared_dir / 'benchmarks'}"
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A set of two small pictures, for what is the same at any size."""
+    folder = tmp_path / "sets" / "Small" / "HR"
+    folder.mkdir(parents=True)
+    with Image.open(sorted(sample_dir("valid").iterdir())[0]) as image:
+        for name, box in (("a", (0, 0, 96, 72)), ("b", (100, 100, 160, 196))):
+            image.convert("RGB").crop(box).save(folder / f"{name}.png")
+    return [f"benchmark_dir={tmp_path / 'sets'}", "sets=[Small]"]
 
 
 # The exact port of MATLAB's bicubic. The published rows of Set5 are within 0.02 dB and 0.001; those
@@ -71,7 +82,7 @@ def test_a_published_networks_images_give_its_published_numbers(
 
 def test_a_checkpoint_of_the_network_that_is_named(checkpoint):
     alone = means_of(f"checkpoint={checkpoint}", "sets=[sample]")
-    sizes = [f"model.{key}={value}" for key, value in TINY.items()]
+    sizes = MODEL
     named = ["model=esc", *sizes, f"checkpoint={checkpoint}", "sets=[sample]"]
     assert means_of(*named, "scale=2")["sample"]["psnr_y"] == alone["sample"]["psnr_y"]
     with pytest.raises(InputError, match=r"x2\.safetensors are not those of this ESC"):
@@ -124,7 +135,7 @@ def test_several_checkpoints_stand_side_by_side(tmp_path, checkpoint):
     other = tmp_path / "other" / checkpoint.name
     other.parent.mkdir()
     shutil.copy(checkpoint, other)
-    third = save_model(create_model("esc", scale=3, **TINY), tmp_path / "x3.safetensors")
+    third = save_model(create_model("esc", scale=3, **NETWORK), tmp_path / "x3.safetensors")
     evaluations = evaluate(f"checkpoint=[{checkpoint},{other},{third}]", "sets=[sample]")
     names = [(evaluation.network, evaluation.scale) for evaluation in evaluations]
     # files of one name are told apart by their folders
@@ -139,9 +150,9 @@ def test_a_path_alone_is_a_checkpoint(checkpoint, monkeypatch, capsys):
     assert "x2.safetensors" in capsys.readouterr().out
 
 
-def test_attention_and_precision_change_rounding_only(checkpoint):
+def test_attention_and_precision_change_rounding_only(checkpoint, small):
     values = [
-        means_of(f"checkpoint={checkpoint}", "sets=[sample]", *changes)["sample"]["psnr_y"]
+        means_of(f"checkpoint={checkpoint}", *small, *changes)["Small"]["psnr_y"]
         for changes in ([], ["attention=eager"], ["precision=bf16-mixed"])
     ]
     sdpa, eager, bf16 = values
@@ -150,10 +161,10 @@ def test_attention_and_precision_change_rounding_only(checkpoint):
     assert bf16 != sdpa
 
 
-def test_the_fast_network_has_the_same_quality(checkpoint, tmp_path):
-    common = [f"checkpoint={checkpoint}", "sets=[sample]"]
+def test_the_fast_network_has_the_same_quality(checkpoint, small):
+    common = [f"checkpoint={checkpoint}", *small]
     plain, fast, bf16 = (
-        means_of(*common, *changes)["sample"]["psnr_y"]
+        means_of(*common, *changes)["Small"]["psnr_y"]
         for changes in ([], ["fast=true"], ["fast=true", "precision=bf16-true"])
     )
     assert fast == pytest.approx(plain, abs=1e-3)
@@ -163,46 +174,46 @@ def test_the_fast_network_has_the_same_quality(checkpoint, tmp_path):
     assert told.conditions == ("made fast",)
 
 
-def test_exact_tiles_change_rounding_only(checkpoint, monkeypatch):
-    common = [f"checkpoint={checkpoint}", "sets=[sample]"]
+def test_exact_tiles_change_rounding_only(checkpoint, small, monkeypatch):
+    common = [f"checkpoint={checkpoint}", *small]
     whole, exact = (
-        means_of(*common, *tiles)["sample"]["psnr_y"]
+        means_of(*common, *tiles)["Small"]["psnr_y"]
         for tiles in (["tiling=whole"], ["tiling=exact", "tile=16"])
     )
     assert exact == pytest.approx(whole, abs=1e-3)
     # too little memory: still no seams, unless they are asked for
     monkeypatch.setattr(task, "memory_budget", lambda device: 1.0)
-    assert means_of(*common)["sample"]["psnr_y"] == pytest.approx(whole, abs=1e-3)
-    assert means_of(*common, "tiling=overlap")["sample"]["psnr_y"] == pytest.approx(whole, abs=0.1)
+    assert means_of(*common)["Small"]["psnr_y"] == pytest.approx(whole, abs=1e-3)
+    assert means_of(*common, "tiling=overlap")["Small"]["psnr_y"] == pytest.approx(whole, abs=0.1)
 
 
-def test_the_self_ensemble_changes_a_network_and_not_bicubic(checkpoint):
+def test_the_self_ensemble_changes_a_network_and_not_bicubic(checkpoint, small):
     for what, same in ((f"checkpoint={checkpoint}", False), ("model=bicubic", True)):
-        common = [what, "sets=[sample]", "scale=2"]
-        plain = means_of(*common)["sample"]["psnr_y"]
-        ensemble = means_of(*common, "self_ensemble=true")["sample"]["psnr_y"]
+        common = [what, *small, "scale=2"]
+        plain = means_of(*common)["Small"]["psnr_y"]
+        ensemble = means_of(*common, "self_ensemble=true")["Small"]["psnr_y"]
         assert (ensemble == pytest.approx(plain, abs=1e-3)) is same
 
 
-def test_protocols_at_once(capsys, monkeypatch):
+def test_protocols_at_once(small, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    means = means_of("model=bicubic", "sets=[sample]", "protocol=[paper,rgb,ntire]", "scale=3")
-    assert list(means["sample"]) == [
+    means = means_of("model=bicubic", *small, "protocol=[paper,rgb,ntire]", "scale=3")
+    assert list(means["Small"]) == [
         f"{kind}_{suffix}" for suffix in ("y", "rgb", "ntire") for kind in ("psnr", "ssim")
     ]
     table = capsys.readouterr().out
-    assert f"{means['sample']['psnr_rgb']:.3f}" in table
-    assert f"{means['sample']['ssim_ntire']:.4f}" in table
+    assert f"{means['Small']['psnr_rgb']:.3f}" in table
+    assert f"{means['Small']['ssim_ntire']:.4f}" in table
     assert "ntire: PSNR and SSIM on RGB, 4 pixels cropped" in " ".join(table.split())
 
 
 @pytest.mark.parametrize("columns", [80, 100, 200])
-def test_no_terminal_cuts_numbers_off(capsys, monkeypatch, columns):
+def test_no_terminal_cuts_numbers_off(small, capsys, monkeypatch, columns):
     """Three protocols side by side had turned into "33.…" at 80 columns."""
     monkeypatch.setenv("COLUMNS", str(columns))
-    means = means_of("model=bicubic", "sets=[sample]", "protocol=[paper,rgb,ntire]", "scale=3")
+    means = means_of("model=bicubic", *small, "protocol=[paper,rgb,ntire]", "scale=3")
     table = capsys.readouterr().out
-    for name, value in means["sample"].items():
+    for name, value in means["Small"].items():
         shown = f"{value:.3f}" if name.startswith("psnr") else f"{value:.4f}"
         assert shown in table
     assert table.count("┏") == (1 if columns == 200 else 3)
@@ -341,12 +352,12 @@ def test_a_scale_that_no_checkpoint_has_is_told(checkpoint):
         evaluate(f"checkpoint={checkpoint}", "sets=[sample]", "scale=[2,4]")
 
 
-def test_what_changes_numbers_is_told(checkpoint, tmp_path, capsys):
+def test_what_changes_numbers_is_told(checkpoint, small, tmp_path, capsys):
     out = tmp_path / "out"
-    changes = ["self_ensemble=true", "precision=bf16-mixed", "tiling=overlap", "tile=96"]
-    evaluate(f"checkpoint={checkpoint}", "sets=[sample]", *changes, f"output_dir={out}")
-    told = ["self-ensemble of 8", "bf16-mixed", "overlapping tiles of 96"]
-    assert json.loads((out / "results.json").read_text())["sample"]["conditions"] == told
+    changes = ["self_ensemble=true", "precision=bf16-mixed", "tiling=overlap", "tile=32"]
+    evaluate(f"checkpoint={checkpoint}", *small, *changes, f"output_dir={out}")
+    told = ["self-ensemble of 8", "bf16-mixed", "overlapping tiles of 32"]
+    assert json.loads((out / "results.json").read_text())["Small"]["conditions"] == told
     for text in (capsys.readouterr().out, (out / "results.md").read_text()):
         assert ", ".join(told) in text
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
@@ -354,7 +365,7 @@ def test_what_changes_numbers_is_told(checkpoint, tmp_path, capsys):
 
 
 def test_weights_that_give_no_numbers_are_told(tmp_path):
-    network = create_model("esc", scale=2, **TINY)
+    network = create_model("esc", scale=2, **NETWORK)
     torch.nn.init.constant_(network.last.weight, torch.nan)
     path = save_model(network, tmp_path / "nan.safetensors")
     with pytest.raises(InputError, match=r"the output for sample image '.*' is not finite"):

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-import sys
+from functools import partial
 
 import pytest
 import torch
@@ -15,19 +15,11 @@ from esc_sr.runs.finding import run_folders
 from esc_sr.runs.record import read_record
 from esc_sr.tasks.repeating import repeated
 from esc_sr.tasks.train import run
+from tiny import TRAINING
 
 TINY = [
-    "experiment=quickstart",
-    "model.dim=16",
-    "model.partial_dim=8",
-    "model.num_blocks=1",
-    "model.num_conv_attn=1",
-    "model.window_size=8",
-    "data.train.crop_size=16",
-    "data.batch_size=2",
-    "trainer.accelerator=cpu",
+    *TRAINING,
     "trainer.max_steps=2",
-    "trainer.val_check_interval=2",
     "callbacks=[checkpoint,ema]",
 ]
 pytestmark = pytest.mark.filterwarnings(
@@ -40,9 +32,9 @@ def train(output_dir, *overrides):
     return run(compose_config("train", [*TINY, *overrides, f"paths.output_dir={output_dir}"]))
 
 
-def command(*arguments, cwd):
-    call = [sys.executable, "-m", "esc_sr", "train", *arguments]
-    return subprocess.run(call, capture_output=True, text=True, cwd=cwd)
+@pytest.fixture
+def command(esc_sr):
+    return partial(esc_sr, "train")
 
 
 def weights(folder):
@@ -156,7 +148,7 @@ def test_a_run_that_fails_says_why(tmp_path):
     assert record.wall_s > 0
 
 
-def test_from_repeats_a_run_bit_for_bit(tmp_path):
+def test_from_repeats_a_run_bit_for_bit(tmp_path, command):
     first = command(*TINY, "seed=3", "run_dir=first", "final_table=false", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     again = command("--from", "first", "run_dir=again", cwd=tmp_path)
@@ -234,7 +226,7 @@ def test_from_finds_configurations_of_ones_own(tmp_path):
     assert repeated(["--from", str(folder)]) == [*where, *overrides]
 
 
-def test_from_a_folder_without_a_run_is_one_line(tmp_path):
+def test_from_a_folder_without_a_run_is_one_line(tmp_path, command):
     done = command("--from", "nowhere", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
@@ -243,7 +235,7 @@ def test_from_a_folder_without_a_run_is_one_line(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_repeated_multirun_goes_on_after_failures_and_skips_what_has_finished(tmp_path):
+def test_a_repeated_multirun_goes_on_after_failures_and_skips_what_has_finished(tmp_path, command):
     common = [*TINY, "-m", "final_table=false", "skip_finished=true"]
     first = command(*common, "attention=flex,sdpa", cwd=tmp_path)
     assert first.returncode == 1

@@ -2,8 +2,6 @@
 
 import csv
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -11,6 +9,7 @@ from esc_sr.config import compose_config
 from esc_sr.errors import InputError
 from esc_sr.tasks import report, train
 from esc_sr.tasks.report import positional_runs
+from tiny import TRAINING
 
 FILES = {"report.html", "report.md", "report.csv", "report.tex"}
 COSTS = ("latency", "memory", "macs")
@@ -24,20 +23,7 @@ def run(*overrides):
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 def test_what_training_leaves_is_reported(tmp_path):
     """The only test with real runs: the record, the log and the pictures are those of training."""
-    tiny = [
-        "experiment=quickstart",
-        "model.dim=16",
-        "model.partial_dim=8",
-        "model.num_blocks=1",
-        "model.num_conv_attn=1",
-        "model.window_size=8",
-        "data.train.crop_size=16",
-        "data.batch_size=2",
-        "trainer.accelerator=cpu",
-        "trainer.max_steps=4",
-        "trainer.val_check_interval=2",
-        "trainer.log_every_n_steps=1",
-    ]
+    tiny = [*TRAINING, "trainer.max_steps=4", "trainer.log_every_n_steps=1"]
     scores = []
     for seed in range(2):
         overrides = [*tiny, f"seed={seed}", f"paths.output_dir={tmp_path / 'runs' / str(seed)}"]
@@ -122,11 +108,10 @@ def test_a_file_that_cannot_be_written_leaves_the_others_whole(tmp_path, make_ru
     assert (tmp_path / "out").read_text() == ""
 
 
-def test_the_command_takes_folders_and_tells_in_one_line_what_is_wrong(tmp_path, make_run):
+def test_the_command_takes_folders_and_tells_in_one_line_what_is_wrong(tmp_path, make_run, esc_sr):
     make_run(tmp_path / "runs" / "a=1")
-    call = [sys.executable, "-m", "esc_sr", "report"]
     for arguments, code in ((["runs/a=1", "output_dir=out"], 0), (["nowhere"], 1)):
-        done = subprocess.run([*call, *arguments], capture_output=True, text=True, cwd=tmp_path)
+        done = esc_sr("report", *arguments, cwd=tmp_path)
         assert done.returncode == code, done.stderr
     assert done.stderr == (
         "esc-sr: error: there is no folder nowhere, and it is no pattern of any\n"

@@ -18,23 +18,15 @@ from esc_sr.search.study import default_storage, open_storage
 from esc_sr.tasks import search as task
 from esc_sr.tasks.search import main, make_plan, objective_value, run, split
 from esc_sr.tasks.trial import train_trial
+from tiny import TRAINING
 
 PARAMS = (
     "params={optimizer.lr:{type:float,low:1.0e-4,high:1.0e-2,log:true},"
     "model.window_size:{type:categorical,choices:[4,8]}}"
 )
 TINY = [
-    "experiment=quickstart",
-    "model.dim=16",
-    "model.partial_dim=8",
-    "model.num_blocks=1",
-    "model.num_conv_attn=1",
-    "model.window_size=8",
-    "data.train.crop_size=16",
-    "data.batch_size=2",
-    "trainer.accelerator=cpu",
+    *TRAINING,
     "trainer.max_steps=4",
-    "trainer.val_check_interval=2",
     "callbacks=[checkpoint,latency]",
     "callbacks.latency.lq_size=[8,8]",
     "final_table=false",

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,20 +24,12 @@ from esc_sr.training import module
 from esc_sr.training.callbacks.checkpoint import LastCheckpoint
 from esc_sr.training.callbacks.latency import LatencyMonitor
 from esc_sr.training.module import SRLightningModule
+from tiny import TRAINING
 
 # A network of a few thousand weights on the packaged photographs.
 TINY = [
-    "experiment=quickstart",
-    "model.dim=16",
-    "model.partial_dim=8",
-    "model.num_blocks=1",
-    "model.num_conv_attn=1",
-    "model.window_size=8",
-    "data.train.crop_size=16",
-    "data.batch_size=2",
-    "trainer.accelerator=cpu",
+    *TRAINING,
     "trainer.max_steps=4",
-    "trainer.val_check_interval=2",
     "trainer.log_every_n_steps=1",
 ]
 FEW_CALLBACKS = ["callbacks=checkpoint", "final_table=false"]
@@ -268,9 +261,9 @@ def test_channels_last_learns_the_same(tmp_path):
 @pytest.mark.slow
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
     common = [*FEW_CALLBACKS, "callbacks=checkpoint"]
-    done = command(*common, "data.batch_size=4", "run_dir=one", cwd=tmp_path)
+    done = process(*common, "data.batch_size=4", "run_dir=one", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = command(
+    done = process(
         *common,
         "trainer=ddp",
         "trainer.precision=32-true",
@@ -310,7 +303,7 @@ def test_weights_in_shards_learn_the_same_and_resume(tmp_path):
         ("whole", ["trainer=ddp", *common], ["trainer.max_steps=6", "ckpt_path=last"]),
         ("shards", sharded, ["trainer.max_steps=6", "ckpt_path=last"]),
     ):
-        done = command(*choice, f"run_dir={run_dir}", *more, cwd=tmp_path)
+        done = process(*choice, f"run_dir={run_dir}", *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
     whole, shards = (weights(tmp_path / name / "model.safetensors") for name in ("whole", "shards"))
@@ -427,9 +420,14 @@ def test_impossible_configurations_fail_at_start_in_one_line(tmp_path, overrides
     assert not (tmp_path / "checkpoints").exists()
 
 
-def command(*arguments, cwd):
+def process(*arguments, cwd):
     call = [sys.executable, "-m", "esc_sr", "train", *TINY, *arguments]
     return subprocess.run(call, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture
+def command(esc_sr):
+    return partial(esc_sr, "train", *TINY)
 
 
 def test_bicubic_cannot_be_trained(tmp_path):
@@ -480,14 +478,14 @@ def test_validation_that_is_not_finite_stops_before_anything_is_saved(tmp_path, 
 
 
 def test_the_command_tells_what_is_wrong_in_one_line(tmp_path):
-    done = command("attention=flex", cwd=tmp_path)
+    done = process("attention=flex", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("esc-sr: error: attention=flex cannot")
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_corrupt_image_is_named_or_skipped(tmp_path, workers):
+def test_a_corrupt_image_is_named_or_skipped(tmp_path, workers, command):
     photos, held_out = tmp_path / "photos", tmp_path / "held_out"
     image = Image.effect_noise((64, 64), 60).convert("RGB")
     for folder in (photos, held_out):
@@ -514,7 +512,7 @@ def test_a_corrupt_image_is_named_or_skipped(tmp_path, workers):
     assert "skipped: " in skipped.stdout + skipped.stderr
 
 
-def test_a_multirun_makes_one_folder_for_each_attention(tmp_path):
+def test_a_multirun_makes_one_folder_for_each_attention(tmp_path, command):
     sweep = tmp_path / "sweep"
     done = command(
         "-m",
@@ -538,19 +536,18 @@ def test_what_a_machine_lacks_is_said_with_what_to_do(monkeypatch):
         check_accelerator(compose_config("train", ["trainer=ddp"]).trainer.accelerator)
 
 
-def test_a_multirun_has_one_folder(tmp_path):
+def test_a_multirun_has_one_folder(tmp_path, command):
     done = command("-m", "seed=0", "run_dir=mine", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 1
     assert "numbered below one folder, hydra.sweep.dir=mine" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_question_of_an_ablation_is_a_multirun_by_itself(tmp_path):
+def test_a_question_of_an_ablation_is_a_multirun_by_itself(tmp_path, esc_sr):
     first, *rest = TINY
     question = first.replace("quickstart", "[quickstart,ablation/dynamic_kernel]")
     more = ["callbacks=none", "final_table=false", "seed=1", "hydra.sweep.dir=sweep"]
-    call = [sys.executable, "-m", "esc_sr", "train", question, *rest, *more]
-    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+    done = esc_sr("train", question, *rest, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     networks = [
         json.loads((tmp_path / "sweep" / job / "run.json").read_text())["network"]

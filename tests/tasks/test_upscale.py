@@ -11,15 +11,14 @@ from PIL import Image
 
 from esc_sr import create_model, save_model
 from esc_sr.tasks import upscale
-
-TINY = {"dim": 16, "partial_dim": 8, "num_blocks": 1, "num_conv_attn": 1, "window_size": 8}
+from tiny import NETWORK
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
-    return save_model(create_model("esc", scale=4, **TINY), folder / "x4.safetensors")
+    return save_model(create_model("esc", scale=4, **NETWORK), folder / "x4.safetensors")
 
 
 @pytest.fixture

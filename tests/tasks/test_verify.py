@@ -8,8 +8,7 @@ from esc_sr.config import compose_config
 from esc_sr.errors import InputError
 from esc_sr.published.table import published_row
 from esc_sr.tasks import verify
-
-TINY = {"dim": 16, "partial_dim": 8, "num_blocks": 1, "num_conv_attn": 1, "window_size": 8}
+from tiny import NETWORK
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_bicubic_is_verified_within_what_its_rounding_costs(benchmarks, capsys):
 
 
 def test_what_differs_is_found(benchmarks, tmp_path, capsys):
-    fresh = save_model(create_model("esc", scale=4, **TINY), tmp_path / "fresh.safetensors")
+    fresh = save_model(create_model("esc", scale=4, **NETWORK), tmp_path / "fresh.safetensors")
     compared = compare(f"checkpoint={fresh}", "table=esc_x4", benchmarks, "sets=[Set5]")
     verdicts = {one.set_name: one.verdict for one in compared}
     assert verdicts["Set5"] == "differs"
@@ -109,7 +108,7 @@ def test_bad_input_is_told_in_one_line(overrides, message, tmp_path):
 
 
 def test_a_checkpoint_of_another_scale_is_refused(benchmarks, tmp_path):
-    fresh = save_model(create_model("esc", scale=2, **TINY), tmp_path / "fresh.safetensors")
+    fresh = save_model(create_model("esc", scale=2, **NETWORK), tmp_path / "fresh.safetensors")
     with pytest.raises(InputError, match="enlarges ×2, esc_x4 is a row of ×4: choose one of ×2"):
         compare(f"checkpoint={fresh}", "table=esc_x4", benchmarks)
 
