@@ -1,11 +1,16 @@
 import json
+import sys
 
 import pytest
 import torch
 
-from esc_sr import create_model, save_model
+from esc_sr import create_model, load_model, save_model
 from esc_sr.config import compose_config
 from esc_sr.errors import InputError
+from esc_sr.export.metadata import metadata_of
+from esc_sr.export.program import deployable
+from esc_sr.export.torch_program import read_metadata, write_program
+from esc_sr.models.peers.rdn import RDN
 from esc_sr.profiling.macs import count_macs
 from esc_sr.tasks import train
 from esc_sr.tasks.info import describe, main
@@ -96,3 +101,124 @@ def test_what_is_no_network_of_the_family_is_told_in_one_line(tmp_path, capsys, 
     with pytest.raises(SystemExit, match="1"):
         main([str(path)])
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def onnx():
+    return pytest.importorskip("onnx")
+
+
+def write_onnx(onnx, path, *, metadata=None, factor=3.0, shape=("b", 3, "h", "w")):
+    """Write a network that repeats pixels."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    scales = helper.make_tensor("scales", kind, [4], [1, 1, factor, factor])
+    graph = helper.make_graph(
+        [helper.make_node("Resize", ["x", "", "scales"], ["sr"])],
+        "nearest",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("sr", kind, [None] * 4)],
+        [scales],
+    )
+    opset = helper.make_opsetid("", 18)
+    model = helper.make_model(
+        graph, opset_imports=[opset], ir_version=10, producer_name="x", producer_version="2"
+    )
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, path)
+    return path
+
+
+def told_by_export(network, **changes):
+    made = deployable(network)
+    told = metadata_of(made, scale=network.scale, precision="fp16", source=None, license="MIT")
+    return told | {"source": "a.pth", "source_digest": "0123"} | changes
+
+
+def test_an_onnx_of_ours_is_what_it_says(tmp_path, onnx, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # nothing is computed
+    network = create_model("esc_lt", scale=4)
+    facts = describe(write_onnx(onnx, tmp_path / "x.onnx", metadata=told_by_export(network)))
+    weights = describe(save_model(network, tmp_path / "x.safetensors"))
+    for key in ("network", "variant", "scale", "parameters", "multiply_adds_g", "sees"):
+        assert facts[key] == weights[key]
+    assert facts["kind"].startswith("ONNX program, written by esc_sr ")
+    assert (facts["dtype"], facts["license"], facts["opset"]) == ("fp16", "MIT", 18)
+    assert facts["made_of"] == "a.pth, SHA-256 0123"
+    assert (facts["takes"], facts["images"]) == ("any size", "NCHW, RGB, [0, 1], sRGB")
+    one = told_by_export(network, lq_size="[9, 14]")
+    fixed = describe(write_onnx(onnx, tmp_path / "x.onnx", metadata=one))
+    assert fixed["takes"] == "images of 9×14 only"
+
+
+def test_of_other_networks_of_ours_the_file_is_counted(tmp_path, onnx):
+    told = told_by_export(RDN(scale=2, growth=4, num_layers=2, num_blocks=2, dim=8))
+    facts = describe(write_onnx(onnx, tmp_path / "x.onnx", metadata=told))
+    assert (facts["network"], facts["scale"], facts["parameters"]) == ("RDN", 2, 4)
+    assert "multiply_adds_g" not in facts
+
+
+def test_the_scale_of_an_onnx_of_others_is_measured(tmp_path, onnx, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    path = write_onnx(onnx, tmp_path / "x.onnx")
+    facts = describe(path)
+    assert (facts["kind"], facts["scale"], facts["upscale"]) == ("ONNX program of x 2", 3, None)
+    assert facts["inputs"] == ["x: float (b, 3, h, w)"]
+    assert facts["outputs"] == ["sr: float (?, ?, ?, ?)"]
+    facts = describe(write_onnx(onnx, tmp_path / "y.onnx", factor=1.5))
+    assert facts["scale"] is None
+    assert "which is no enlargement of RGB by a whole number" in facts["upscale"]
+    facts = describe(write_onnx(onnx, tmp_path / "z.onnx", shape=("b", 4, "h", "w")))
+    assert facts["upscale"] == "cannot run it: its input has the shape (b, 4, h, w)"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    facts = describe(path)
+    assert facts["scale"] is None
+    assert "pip install 'esc-sr[export]'" in facts["upscale"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": "two"}, "not understood: invalid literal"),
+        ({"lq_size": "[9,"}, "not understood"),
+        ({"config": "[]"}, "its config is no mapping"),
+        ({"config": "{"}, "not understood"),
+        ({"config": '{"num_blocks": 1000000, "num_conv_attn": 5}'}, "num_blocks=1000000"),
+        ({"config": '{"num_blocks": 1, "num_conv_attn": 1}'}, "of no network .*architecture"),
+    ],
+)
+def test_what_an_onnx_cannot_mean_is_told_in_one_line(tmp_path, onnx, changes, message):
+    told = told_by_export(create_model("esc", scale=2, **TINY, num_heads=2), **changes)
+    with pytest.raises(InputError, match=message):
+        describe(write_onnx(onnx, tmp_path / "x.onnx", metadata=told))
+
+
+def test_a_program_of_torch_export_says_what_it_is(tmp_path):
+    network = create_model("esc", scale=2, **TINY, num_heads=2)
+    told = told_by_export(network)
+    program = torch.export.export(torch.nn.Upsample(scale_factor=2), (torch.rand(1, 3, 4, 4),))
+    path = tmp_path / "x.pt2"
+    write_program(program, path, metadata=told)
+    assert read_metadata(path) == told
+    facts = describe(path)
+    assert facts["kind"].startswith("torch.export program, written by esc_sr ")
+    assert facts["parameters"] == sum(p.numel() for p in network.parameters())
+    assert (facts["scale"], facts["license"]) == (2, "MIT")
+    write_program(program, path, metadata={})
+    with pytest.raises(InputError, match="was not written by `esc-sr export`"):
+        describe(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="truncated, damaged or something else"):
+        describe(path)
+    with pytest.raises(InputError, match="checkpoint not found"):
+        describe(tmp_path / "missing.pt2")
+
+
+@pytest.mark.parametrize("name", ["x.onnx", "x.pt2"])
+def test_damaged_programs_end_in_one_line(tmp_path, capsys, onnx, name):
+    path = tmp_path / name
+    path.write_bytes(b"no program")
+    with pytest.raises(SystemExit, match="1"):
+        main([str(path)])
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(InputError, match="is an exported program, not weights"):
+        load_model(path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -66,6 +68,7 @@ def write_onnx(
             )
         assert made is not None
         model = made.model
+        _name_sides(model)
         for node in model.graph.all_nodes():
             node.metadata_props.clear()
             for value in node.outputs:
@@ -81,6 +84,23 @@ def write_onnx(
         raise InputError(
             f"cannot be written as ONNX of opset {opset}: {first_line(error)}"
         ) from error
+
+
+def _name_sides(model: Any) -> None:
+    """Call what is open batch, height and width, where the exporter has numbered its symbols."""
+    given = model.graph.inputs[0]
+    numbered = [str(side) for side in given.shape if not isinstance(side, int)]
+    names = dict(zip(numbered, ("batch", "height", "width"), strict=False))
+    values = [*model.graph.inputs, *model.graph.outputs]
+    values += [value for node in model.graph.all_nodes() for value in node.outputs]
+    for value in values:
+        if value.shape is not None:
+            value.shape = type(value.shape)(
+                side
+                if isinstance(side, int)
+                else re.sub(r"\w+", lambda found: names.get(found[0], found[0]), str(side))
+                for side in value.shape
+            )
 
 
 @contextmanager

@@ -92,9 +92,10 @@ def program_of(
             f"{type(network).__name__} cannot be exported for images of {sizes}: "
             f"{first_line(error)}{remedy}"
         ) from error
-    # What a convolution asks of a side to choose a memory layout would refuse sides of 1.
+    # What a convolution asks of a side to choose a memory layout, and a matrix product of the
+    # number of windows, would refuse sides of 1 and single windows. Neither changes the result.
     guards = getattr(program, "_guards_code", [])
-    guards[:] = [guard for guard in guards if not guard.endswith(" > 1")]
+    guards[:] = [guard for guard in guards if not guard.endswith((" > 1", " != 1"))]
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names files of this machine
     return program

@@ -33,7 +33,7 @@ def pad_to_multiple(x: Tensor, multiple: tuple[int, int]) -> Tensor:
     if x.ndim != 4 or 0 in x.shape:
         raise ValueError(f"expected a non-empty (B, C, H, W) tensor, got shape {tuple(x.shape)}")
     height, width = x.shape[-2:]
-    if _is_open(height, width):
+    if is_open(height, width):
         for dim, side, step in ((-2, height, multiple[0]), (-1, width, multiple[1])):
             # Written so that a compiler sees a multiple.
             padded = (side + step - 1) // step * step
@@ -60,7 +60,7 @@ def crop(x: Tensor, height: int, width: int) -> Tensor:
     Returns:
         `(B, C, height, width)`.
     """
-    if not _is_open(height, width):
+    if not is_open(height, width):
         return x[..., :height, :width]
     for dim, side in ((-2, height), (-1, width)):
         # A slice could end early: whether this one does, a compiler would want to know.
@@ -83,7 +83,7 @@ def reflect_pad(x: Tensor, margin: int) -> Tensor:
         >>> reflect_pad(torch.tensor([[[[1.0, 2.0]]]]), 2)[0, 0, 0]
         tensor([1., 2., 1., 2., 1., 2.])
     """
-    if not _is_open(*x.shape[-2:]) and margin < min(x.shape[-2:]):
+    if not is_open(*x.shape[-2:]) and margin < min(x.shape[-2:]):
         return F.pad(x, (margin,) * 4, mode="reflect")
     for dim in (-2, -1):
         side = x.shape[dim]
@@ -91,8 +91,12 @@ def reflect_pad(x: Tensor, margin: int) -> Tensor:
     return x
 
 
-def _is_open(*sides: int) -> bool:
-    """Return whether a program for any size is being exported: no `if` may look at a side."""
+def is_open(*sides: int) -> bool:
+    """Return whether a program for any size is being exported: no `if` may look at a side.
+
+    Args:
+        sides: Of an image or a feature map.
+    """
     return any(isinstance(side, torch.SymInt) for side in sides)
 
 

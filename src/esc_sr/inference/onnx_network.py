@@ -6,15 +6,15 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from esc_sr.errors import InputError, first_line, require_extra
+from esc_sr.inference.onnx_model import read_onnx
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_TYPES = {"float": np.float32, "float16": np.float16}
 _COLORS = 3
 # What a file that does not tell gets: an ESC with windows of 32 needs less.
 _DEFAULT_BYTES_PER_PIXEL = 32 * 1024
@@ -38,16 +38,21 @@ class OnnxNetwork(nn.Module):
         metadata: What the file says of itself.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
-        InputError: The file cannot be read, or has another interface.
+        MissingExtraError: onnx or onnxruntime is not installed.
+        InputError: The file cannot be read, wants to read outside its folder, or has another
+            interface.
     """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         onnxruntime = require_extra("onnxruntime", "export")
         path = Path(path).expanduser()
-        if not path.is_file():
-            raise InputError(f"checkpoint not found: {path}")
+        model = read_onnx(path)
+        if model.interface_problem is not None:
+            raise InputError(
+                f"{path} has another interface: {model.interface_problem}; needed is one input "
+                "(B, 3, H, W), float32 or float16, RGB in [0, 1], and one output (B, 3, s·H, s·W)"
+            )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # it raises what it logs
         options.intra_op_num_threads = torch.get_num_threads()
@@ -57,21 +62,26 @@ class OnnxNetwork(nn.Module):
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # of classes that onnxruntime does not make public
+            if model.foreign_operators:
+                raise InputError(
+                    f"{path} needs operators that onnxruntime does not have: "
+                    f"{', '.join(model.foreign_operators)}"
+                ) from error
             raise InputError(
                 f"cannot read {path} as an ONNX network: {first_line(error)}"
             ) from error
         self._session = session
         self._path = path
         self.title = path.name
-        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-        self._input, self._dtype, shape = _interface(session, path)
-        self._fixed_batch = shape[0] if isinstance(shape[0], int) else None
-        height, width = shape[2:]
+        self.metadata: Mapping[str, str] = model.metadata
+        (given,) = model.inputs
+        assert given.shape is not None
+        self._input, self._dtype = given.name, _TYPES[given.type]
+        batch, _, height, width = given.shape
+        self._fixed_batch = batch if isinstance(batch, int) else None
         self.fixed_size: tuple[int, int] | None = None
         if isinstance(height, int) and isinstance(width, int):
             self.fixed_size = height, width
-        elif isinstance(height, int) or isinstance(width, int):
-            raise InputError(f"{path} takes images of one height or width only, and of any other")
         self._read_metadata()
         self.scale = self._measured_scale()
 
@@ -140,23 +150,3 @@ class OnnxNetwork(nn.Module):
                 f"onnxruntime cannot run {self._path} on {images.shape}: {first_line(error)}"
             ) from error
         return sr
-
-
-def _interface(session: Any, path: Path) -> tuple[str, type, list[int | str | None]]:
-    """Return name, type and shape of the input, and refuse another interface than ours."""
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    problem = None
-    if len(inputs) != 1 or len(outputs) != 1:
-        problem = f"it has {len(inputs)} inputs and {len(outputs)} outputs"
-    elif inputs[0].type not in _TYPES:
-        problem = f"its input is a {inputs[0].type}"
-    elif len(inputs[0].shape) != 4 or (
-        isinstance(inputs[0].shape[1], int) and inputs[0].shape[1] != _COLORS
-    ):
-        problem = f"its input has the shape {inputs[0].shape}"
-    if problem is not None:
-        raise InputError(
-            f"{path} has another interface: {problem}; needed is one input (B, 3, H, W), float32 "
-            "or float16, RGB in [0, 1], and one output (B, 3, s·H, s·W)"
-        )
-    return inputs[0].name, _TYPES[inputs[0].type], list(inputs[0].shape)

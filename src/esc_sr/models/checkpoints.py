@@ -40,8 +40,8 @@ ARCHITECTURES: dict[str, Network] = {
 _STATE_DICT_KEYS = ("params_ema", "params", "state_dict")
 # What wraps the names: Lightning's module, torch.compile, DDP.
 _PREFIXES = ("network.", "_orig_mod.", "module.")
-
-
+# What `esc-sr export` writes beside files of weights.
+_PROGRAMS = (".onnx", ".pt2")
 # Settings that the shapes of weights leave open, some of them or always.
 _NOT_IN_WEIGHTS = ("window_size", "num_heads", "geometric_ensemble", "dynamic_kernel")
 
@@ -89,6 +89,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"{path} is a folder; give a file in it, such as {path}/model.safetensors")
     if not path.is_file():
         raise InputError(f"checkpoint not found: {path}")
+    if path.suffix.lower() in _PROGRAMS:
+        raise InputError(
+            f"{path} is an exported program, not weights: give the checkpoint that it was made of; "
+            "`esc-sr info` tells its name, and `esc-sr upscale` runs ONNX"
+        )
     read = _read_safetensors if _is_safetensors(path) else _read_torch
     loaded, about = read(path)
     state_dict = {}
@@ -264,8 +269,28 @@ def network_of(checkpoint: Checkpoint, attention: SelfAttention | str | None = N
     Raises:
         InputError: As of `load_model`.
     """
-    path = checkpoint.path
-    config = _merged_config(checkpoint)
+    network = network_of_config(_merged_config(checkpoint), attention, source=checkpoint.path)
+    load_weights(network, checkpoint.state_dict, source=str(checkpoint.path))
+    return network.eval()
+
+
+def network_of_config(
+    config: Mapping[str, Any],
+    attention: SelfAttention | str | None = None,
+    *,
+    source: str | Path,
+) -> ESCBase:
+    """Build the network that a configuration describes, with fresh weights.
+
+    Args:
+        config: As `ESCBase.config`.
+        attention: As of `load_model`.
+        source: The file that it is of, for messages.
+
+    Raises:
+        InputError: As of `load_model`.
+    """
+    path, config = source, dict(config)
     architecture = ARCHITECTURES[config.pop("architecture")]
     if config.pop("self_attention"):
         if "window_size" not in config:
@@ -283,19 +308,16 @@ def network_of(checkpoint: Checkpoint, attention: SelfAttention | str | None = N
             attention = attention_by_name(attention or "sdpa")
         assert attention is not None
         try:
-            network = architecture(**config, attention=attention.computing_with(bias))
+            return architecture(**config, attention=attention.computing_with(bias))
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-    elif attention in (None, "conv_attn"):
-        network = architecture(**config, attention=None)
-    else:
-        name = attention if isinstance(attention, str) else attention.kernel.name
-        raise InputError(
-            f"{path} holds a network without self-attention (made with attention=conv_attn); "
-            f"attention={name} does not apply to it"
-        )
-    load_weights(network, checkpoint.state_dict, source=str(path))
-    return network.eval()
+    if attention in (None, "conv_attn"):
+        return architecture(**config, attention=None)
+    name = attention if isinstance(attention, str) else attention.kernel.name
+    raise InputError(
+        f"{path} holds a network without self-attention (made with attention=conv_attn); "
+        f"attention={name} does not apply to it"
+    )
 
 
 def _merged_config(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from esc_sr.attention.bias import BoundTableBias
 from esc_sr.attention.sdpa import SDPAKernel
 from esc_sr.errors import InputError, check_integers
-from esc_sr.functional.windows import from_windows, pad_to_multiple, to_windows
+from esc_sr.functional.windows import (
+    crop,
+    from_windows,
+    is_open,
+    pad_to_multiple,
+    to_windows,
+)
 from esc_sr.models.esc import NUM_COLORS
 from esc_sr.models.peers.parts import rgb_mean
 
@@ -51,6 +58,8 @@ class ShiftedWindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, H, W, dim)` to the same shape; H and W are multiples of the window."""
         qkv = self.qkv(x).movedim(3, 1)  # B, 3·dim, H, W
+        if is_open(*qkv.shape[-2:]):
+            return self.proj(self._attend_padded(qkv).movedim(1, 3))
         rows = []
         for band, height in self._bands(qkv, -2):
             parts = [self._attend(part, (height, width)) for part, width in self._bands(band, -1)]
@@ -95,6 +104,33 @@ class ShiftedWindowAttention(nn.Module):
         q, k, v = to_windows(qkv, window_size, 3 * self.num_heads).chunk(3, dim=1)
         out = _ATTEND(q, k, v, bias=self._bias(window_size), softmax_scale=self.softmax_scale)
         return from_windows(out, window_size, (qkv.shape[-2], qkv.shape[-1]))
+
+    def _attend_padded(self, qkv: Tensor) -> Tensor:
+        """Do what `forward` does with bands, for sides that are still open.
+
+        Whether there is a band between the two at the borders must not be asked. The map is
+        surrounded instead, so that all windows are whole, and nobody sees what lies around it.
+        """
+        side, height, width = self.window_size, qkv.shape[-2], qkv.shape[-1]
+        before, behind = (side - self.shift, self.shift) if self.shift else (0, 0)
+        window = (side, side)
+        padded = F.pad(qkv, (before, behind, before, behind)) if self.shift else qkv
+        q, k, v = to_windows(padded, window, 3 * self.num_heads).chunk(3, dim=1)
+        scores = (q * self.softmax_scale) @ k.transpose(-2, -1) + self._bias(window).dense()
+        if self.shift:
+            rows, columns = (
+                (position < before) | (position >= before + length)
+                for length in (height, width)
+                for position in [torch.arange(length + side, device=qkv.device)]
+            )
+            outside = rows.view(-1, 1, side, 1) | columns.view(1, -1, 1, side)
+            outside = outside.reshape(1, -1, 1, 1, side**2)  # of keys, window by window
+            scores = scores.unflatten(0, (qkv.shape[0], -1)).masked_fill(outside, -torch.inf)
+            scores = scores.flatten(0, 1)
+        out = from_windows(scores.softmax(-1) @ v, window, (padded.shape[-2], padded.shape[-1]))
+        for dim, length in ((-2, height), (-1, width)):
+            out = out.index_select(dim, torch.arange(length, device=out.device) + before)
+        return out
 
     def _bias(self, window_size: tuple[int, int]) -> BoundTableBias:
         """Bind the middle of the table, which holds the offsets of a smaller window."""
@@ -272,4 +308,4 @@ class SwinIRLight(nn.Module):
         deep = self.norm(self.layers(self.patch_embed(shallow.movedim(1, 3))))  # B, H, W, dim
         deep = self.conv_after_body(deep.movedim(3, 1)) + shallow
         sr = self.upsample(deep) + self.mean
-        return sr[..., : height * self.scale, : width * self.scale]
+        return crop(sr, height * self.scale, width * self.scale)
