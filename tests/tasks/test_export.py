@@ -10,7 +10,6 @@ from PIL import Image
 from esc_sr import create_model, load_model, save_model
 from esc_sr.config import compose_config
 from esc_sr.errors import InputError
-from esc_sr.export.torch_program import read_program
 from esc_sr.files import file_digest
 from esc_sr.inference.onnx_network import OnnxNetwork
 from esc_sr.models.peers.rdn import RDN
@@ -231,33 +230,6 @@ def test_upscale_refuses_a_backend_that_does_not_fit(checkpoint, tmp_path, optio
     arguments = [str(tmp_path / "a.png"), "-o", "b.png", "--checkpoint", str(checkpoint)]
     with pytest.raises(InputError, match=message):
         upscale.run(upscale.parser().parse_args([*arguments, *options]))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("format", ["onnx", "torch_export"])
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("esc_fp", {"scale": 3}),
-        ("esc_real", {"scale": 4}),
-        ("esc_real_m", {"scale": 2}),
-        ("esc", {"attention": "conv_attn"}),
-        ("esc_attn", {}),
-        ("esc", {"attention": "flash"}),
-    ],
-)
-def test_every_network_becomes_a_program_for_any_size(tmp_path, name, changes, format):
-    network = network_with_all_parts_at_work(name, **changes)
-    done = exported(save_model(network, tmp_path / "model.safetensors"), f"format={format}")
-    assert done.check.max_error < 1e-4
-    if format == "torch_export":
-        program, told = read_program(done.output)
-        assert told == done.metadata
-        lq = torch.rand(2, 3, 5, 6)
-        torch.testing.assert_close(program(lq), network(lq), atol=1e-4, rtol=0)
-        with zipfile.ZipFile(done.output) as archive:
-            text = b"".join(archive.read(name) for name in archive.namelist())
-        assert str(tmp_path).encode() not in text
 
 
 @pytest.mark.slow

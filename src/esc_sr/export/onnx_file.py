@@ -53,7 +53,7 @@ def write_onnx(
         metadata: What the file says of itself (`metadata_props`).
 
     Raises:
-        InputError: An operation has no counterpart in ONNX.
+        InputError: An operation has no counterpart in ONNX, or not in this opset.
     """
     try:
         with _quiet():
@@ -68,6 +68,9 @@ def write_onnx(
             )
         assert made is not None
         model = made.model
+        written = model.graph.opset_imports.get("")
+        if written != opset:  # it goes on where a conversion fails, and leaves half of both
+            raise InputError(f"PyTorch's exporter stays at {written}; choose an older opset")
         _name_sides(model)
         for node in model.graph.all_nodes():
             node.metadata_props.clear()
@@ -106,12 +109,14 @@ def _name_sides(model: Any) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep back what the exporter tells of packages and parts of torch that are not the user's."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
