@@ -79,6 +79,8 @@ FAMILY = {
     "real_m nearest": real_m("nearest+conv", 2, False),
     "real_m nearest, blocks of 2x2": real_m("nearest+conv", 2, True),
     "real_m nearest, blocks of 4x4": real_m("nearest+conv", 1, True),
+    "real_m dysample": real_m("dysample", 3, False),
+    "real_m transpose": real_m("transpose+conv", 4, False),
     "real_m conv": real_m("conv", 1, False),
     "conv_attn": of(attention="conv_attn"),
     "conv_attn, fp": of("esc_fp", attention="conv_attn"),

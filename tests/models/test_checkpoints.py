@@ -40,6 +40,7 @@ def wrappings(state_dict):
         "bare": state_dict,
         "params": {"params": state_dict},
         "ema_wins": {"params": other, "params_ema": state_dict},
+        "neosr": {"params": other, "params-ema": state_dict},
         "state_dict": {"meta": {"name": "x"}, "state_dict": state_dict},
         "ddp": {"params": {f"module.{key}": value for key, value in state_dict.items()}},
         "lightning": {
@@ -215,11 +216,11 @@ def test_bad_files_are_told_in_one_line(network, tmp_path, capsys):
     good = tmp_path / "good.pth"
     torch.save(network.state_dict(), good)
     files = {
-        "empty.pth": (b"", "damaged or holds objects"),
-        "text.pth": (b"hello", "damaged or holds objects"),
-        "cut.pth": (good.read_bytes()[:2000], "damaged or holds objects"),
+        "empty.pth": (b"", "it is damaged"),
+        "text.pth": (b"hello", "it is damaged"),
+        "cut.pth": (good.read_bytes()[:2000], "it is damaged"),
         "cut.safetensors": (b"\xff" * 40, "cannot read"),
-        "evil.pth": (pickle.dumps(Evil()), "damaged or holds objects"),
+        "evil.pth": (pickle.dumps(Evil()), r"never unpickled \(it asks for 'builtins.print'\)"),
     }
     for name, (content, message) in files.items():
         (tmp_path / name).write_bytes(content)
@@ -236,6 +237,7 @@ def test_bad_files_are_told_in_one_line(network, tmp_path, capsys):
     ("content", "message"),
     [
         ({"conv_first.weight": torch.ones(1)}, "not the weights of an ESC.*conv_first.weight"),
+        ({"block_1.c1_r.sk.weight": torch.ones(1)}, "they look like SPAN, see model=spandrel"),
         ({"a": 1}, "'a' is not a tensor"),
         ([1, 2], "it holds a list"),
         ({}, "the file is empty"),

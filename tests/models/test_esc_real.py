@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from esc_sr import create_model, for_inference, load_model, save_model
 from esc_sr.errors import InputError
 from esc_sr.inference.layerwise import enlarge_layerwise
-from esc_sr.inference.planning import plan_tiles
+from esc_sr.inference.planning import _head_width, bytes_per_pixel, plan_tiles
 from esc_sr.layers.upsampling import UPSAMPLERS
 from esc_sr.models.checkpoints import deduce_config, warm_start
 from esc_sr.models.esc_real import ESCReal, ESCRealM
@@ -33,6 +33,12 @@ HEADS = [
     {"scale": 1, "upsampler": "nearest+conv", "unshuffle": False},
     {"scale": 2, "upsampler": "nearest+conv", "unshuffle": False},
     {"scale": 3, "upsampler": "nearest+conv"},
+    {"scale": 3, "upsampler": "dysample", "mid_dim": 16},
+    {"scale": 2, "upsampler": "dysample", "mid_dim": 12, "unshuffle": False},
+    {"scale": 1, "upsampler": "dysample", "mid_dim": 12},
+    {"scale": 2, "upsampler": "transpose+conv", "unshuffle": False},
+    {"scale": 3, "upsampler": "transpose+conv"},
+    {"scale": 4, "upsampler": "transpose+conv"},
 ]
 
 
@@ -92,7 +98,14 @@ def test_what_the_head_records_outlives_averaging_and_copies():
         assert torch.equal(copied.state_dict()["to_img.MetaUpsample"], record)
 
 
-@pytest.mark.parametrize("network", [tiny(ESCReal), tiny(scale=3, upsampler="pixelshuffle")])
+@pytest.mark.parametrize(
+    "network",
+    [
+        tiny(ESCReal),
+        tiny(scale=3, upsampler="pixelshuffle"),
+        tiny(scale=4, upsampler="transpose+conv"),
+    ],
+)
 def test_layer_by_layer_gives_the_untiled_result(network):
     lq = torch.rand(1, 3, 40, 48)
     with torch.inference_mode():
@@ -106,13 +119,32 @@ def test_blocks_of_pixels_are_tiled_with_overlap():
     options = {"scale": 2, "budget": 3e6}
     assert plan_tiles(network, (300, 300), **options).method == "overlap"
     assert plan_tiles(tiny(scale=3), (300, 300), scale=3, budget=1e8).method == "exact"
-    with pytest.raises(InputError, match=r"not ESCRealM that works on blocks of pixels"):
+    with pytest.raises(InputError, match=r"not ESCRealM, which works on blocks of pixels"):
         plan_tiles(network, (300, 300), **options, tiling="exact")
     with pytest.raises(InputError, match="works on blocks of pixels"):
         next(enlarge_layerwise(network, torch.rand(1, 3, 16, 16), tile=(8, 8)))
 
 
-@pytest.mark.parametrize("head", [{}, {"scale": 2}])
+def test_a_head_that_samples_anywhere_is_tiled_with_overlap():
+    network = tiny(scale=3, upsampler="dysample")
+    assert plan_tiles(network, (300, 300), scale=3, budget=3e6).method == "overlap"
+    with pytest.raises(InputError, match=r"which samples its features anywhere \(model.upsampler"):
+        plan_tiles(network, (300, 300), scale=3, budget=3e6, tiling="exact")
+
+
+def test_planning_counts_what_transposed_convolutions_make():
+    small, large = (
+        bytes_per_pixel(tiny(scale=scale, upsampler="transpose+conv"), scale=scale)
+        for scale in (2, 4)
+    )
+    assert large > small
+    assert _head_width(tiny(scale=4, upsampler="transpose+conv")) == 16 * 4  # dim, at ×2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{}, {"scale": 2}, {"scale": 3, "upsampler": "dysample"}, {"upsampler": "transpose+conv"}],
+)
 def test_fast_copies_compute_the_same(head):
     network, lq = tiny(**head), torch.rand(1, 3, 18, 25)
     with torch.no_grad():
@@ -130,6 +162,9 @@ def test_fast_copies_compute_the_same(head):
         ({"upsampler": "bilinear"}, "unknown model.upsampler 'bilinear'; choose one of: conv, "),
         ({"upsampler": "conv"}, "upsampler=conv does not enlarge, and the scale is 4"),
         ({"upsampler": "pixelshuffle", "scale": 5}, "scale=5: this upsampler knows powers of two"),
+        ({"upsampler": "transpose+conv", "scale": 5}, r"transpose\+conv knows 2, 3 and 4"),
+        ({"upsampler": "dysample", "mid_dim": 18}, "which 18 channels do not divide into"),
+        ({"upsampler": "pixelshuffle", "mid_dim": 256}, "are at most 255, which is what its"),
         ({"mid_dim": 0}, "mid_dim must be an integer of at least 1"),
         ({"unshuffle": 1}, "model.unshuffle is true or false"),
     ],
@@ -148,12 +183,49 @@ def test_esc_real_has_one_scale():
 
 def test_heads_of_others_are_refused():
     weights = dict(tiny().state_dict())
-    dysample = weights | {"to_img.MetaUpsample": torch.tensor([2, 4, 4, 16, 3, 16, 4]).byte()}
-    with pytest.raises(InputError, match=r"upsampler that is not known here .*\[2, 4, 4"):
-        deduce_config(dysample)
+    for record in ([3, 6, 4, 16, 3, 16, 4], [254, 3, 4, 16, 3, 16, 4], [2, 3]):
+        others = weights | {"to_img.MetaUpsample": torch.tensor(record).byte()}
+        with pytest.raises(
+            InputError, match=rf"upsampler that is not known here .*\[{record[0]}, "
+        ):
+            deduce_config(others)
     del weights["to_img.MetaUpsample"], weights["skip.0.weight"]
-    with pytest.raises(InputError, match="a head that is not known here, as other trainers' 'esc'"):
+    message = r"a head that is not known here \(to_img.0.bias, .*, as other trainers' 'esc'"
+    with pytest.raises(InputError, match=message):
         deduce_config(weights)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_esc_of_neosr_samples_dynamically_under_names_of_its_own(tmp_path, scale):
+    """Its head has no record and is the layer itself; so is that of the authors' ESC-Real."""
+    made = tiny(scale=scale, upsampler="dysample", mid_dim=16, unshuffle=False)
+    theirs = {name.replace("to_img.0.", "to_img."): v for name, v in made.state_dict().items()}
+    assert "to_img.MetaUpsample" in theirs
+    del theirs["to_img.MetaUpsample"]
+    zeros = {name: torch.zeros_like(value) for name, value in theirs.items()}
+    torch.save({"params": zeros, "params-ema": theirs}, tmp_path / "net_g_ema.pth")
+    for path in (tmp_path / "net_g_ema.pth", tmp_path / "again.safetensors"):
+        loaded = load_model(path) if path.exists() else load_model(save_model(loaded, path))
+        assert loaded.config == made.config
+        lq = torch.rand(1, 3, 9, 12)
+        with torch.no_grad():
+            assert torch.equal(loaded(lq), made(lq))
+    fresh = tiny(scale=scale, upsampler="dysample", mid_dim=16, unshuffle=False)
+    torch.nn.init.zeros_(fresh.last.weight)
+    warm_start(fresh, tmp_path / "net_g_ema.pth")
+    assert torch.equal(fresh.last.weight, made.last.weight)
+
+
+def test_other_heads_of_neosr_and_of_early_esc_real_are_refused():
+    weights = dict(tiny(ESCReal).state_dict())
+    theirs = {
+        name.replace("to_img.4.", "to_img.3.").replace("to_img.8.", "to_img.10."): value
+        for name, value in weights.items()
+    }
+    early = {name: value for name, value in weights.items() if "to_img.8." not in name}
+    for others in (theirs, early):
+        with pytest.raises(InputError, match=r"a head that is not known here \(to_img.1.bias"):
+            deduce_config(others)
 
 
 def test_warm_start_is_from_the_same_scale(tmp_path):

@@ -44,15 +44,16 @@ def enlarge_layerwise(
         Rows of the result from top to bottom, `(B, 3, some, s·W)` float32, not clamped.
 
     Raises:
-        InputError: The network's features are not on the grid of the image.
+        InputError: The network cannot be taken apart: its features are not on the grid of the
+            image, or its head reads them anywhere.
 
     Source: the layers of Lee et al., ICCV 2025.
     """
     halo_behind = network.reconstruct_halo
     if halo_behind is None:
         raise InputError(
-            f"{network.title} works on blocks of pixels (model.unshuffle=true) and is not taken "
-            "apart layer by layer; use tiling=overlap"
+            f"{network.title} {network.undivided_because} and is not taken apart layer by layer; "
+            "use tiling=overlap"
         )
     shared_kernel = network.shared_kernel()
     total = network.config["num_blocks"] * (1 + network.config["num_conv_attn"])

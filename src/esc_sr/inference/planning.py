@@ -101,7 +101,7 @@ def plan_tiles(
         raise InputError(
             "tiling=exact takes networks of ESC's family apart layer by layer, not "
             f"{getattr(network, 'title', type(network).__name__)}"
-            f"{' that works on blocks of pixels' if isinstance(network, ESCBase) else ''}; "
+            f"{f', which {network.undivided_because}' if isinstance(network, ESCBase) else ''}; "
             "use tiling=overlap"
         )
     window = getattr(network, "window_size", (1, 1))
@@ -160,6 +160,8 @@ def _head_width(network: nn.Module) -> int:
     for module in getattr(network, "to_img", nn.Sequential()).modules():
         if isinstance(module, nn.Conv2d):
             channels = module.out_channels
+        elif isinstance(module, nn.ConvTranspose2d):
+            channels, factor = module.out_channels, factor * module.stride[0]
         elif isinstance(module, nn.PixelShuffle):
             factor *= module.upscale_factor
             channels //= module.upscale_factor**2

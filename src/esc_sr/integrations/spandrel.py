@@ -12,6 +12,7 @@ from esc_sr.attention.interface import SelfAttention
 from esc_sr.errors import InputError, require_extra
 from esc_sr.models.checkpoints import ARCHITECTURES, Checkpoint, deduce_config, network_of
 from esc_sr.models.esc import title_of
+from esc_sr.models.others import in_our_names
 
 _NAMES = {"ESCFP": "ESC-FP", "ESCReal": "ESC-Real", "ESCRealM": "ESC-Real-M"}
 
@@ -48,7 +49,7 @@ def install(*, attention: SelfAttention | str = "sdpa") -> list[str]:
 
         def load(self, state_dict: Mapping[str, Tensor]) -> Any:
             has_attention = deduce_config(state_dict)["self_attention"]
-            checkpoint = Checkpoint(Path("the file"), dict(state_dict), None)
+            checkpoint = Checkpoint(Path("the file"), dict(in_our_names(state_dict)), None)
             network = network_of(checkpoint, attention if has_attention else None)
             return spandrel.ImageModelDescriptor(
                 network,

@@ -13,13 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from esc_sr.errors import InputError
+from esc_sr.layers.dysample import NUM_GROUPS, DySample
 
-# In the authors' order, which is what their weights record; "dysample" follows there.
-Upsampler = Literal["conv", "pixelshuffledirect", "pixelshuffle", "nearest+conv"]
+# In the order that weights record: the authors', then traiNNer-redux's.
+Upsampler = Literal[
+    "conv", "pixelshuffledirect", "pixelshuffle", "nearest+conv", "dysample", "transpose+conv"
+]
 UPSAMPLERS: tuple[str, ...] = get_args(Upsampler)
 _RECORD = "MetaUpsample"
+_RECORD_LENGTH = 7  # numbers of 8 bits
 _RECORD_VERSION = 2
-_GROUPS = 4  # of "dysample", recorded by all
+_RECORD_VERSION_OF_TRAINNER = 3
+_NOT_THE_AUTHORS = {"transpose+conv"}
 
 
 class UpsamplerHead(nn.Sequential):
@@ -32,10 +37,13 @@ class UpsamplerHead(nn.Sequential):
     Args:
         upsampler: "pixelshuffledirect": one convolution, then a shuffle. "pixelshuffle": a
             narrower convolution first, and one for each step. "nearest+conv": every pixel
-            repeated, convolutions before and behind; costs most memory. "conv": no enlargement.
-        scale: Factor, a power of two or 3; 1 is always one convolution.
+            repeated, convolutions before and behind; costs most memory. "dysample": `DySample`,
+            behind a convolution where `mid_dim` is not `dim`. "transpose+conv": transposed
+            convolutions, and one of the image, as traiNNer-redux has it. "conv": no enlargement.
+        scale: Factor, a power of two or 3, "transpose+conv" 2, 3 or 4, "pixelshuffledirect" and
+            "dysample" any; 1 is always one convolution.
         dim: Channels of the features.
-        mid_dim: Channels between, of "pixelshuffle".
+        mid_dim: Channels between, of "pixelshuffle" and "dysample".
         num_colors: Channels of the image.
 
     Raises:
@@ -60,11 +68,20 @@ class UpsamplerHead(nn.Sequential):
             )
         elif upsampler == "pixelshuffle":
             layers = _pixelshuffle(scale, dim, mid_dim, num_colors)
+        elif upsampler == "dysample":
+            layers = _dysample(scale, dim, mid_dim, num_colors)
+        elif upsampler == "transpose+conv":
+            layers = _transpose_conv(scale, dim, num_colors)
         else:
             layers = _nearest_conv(scale, dim, num_colors)
         super().__init__(*layers)
-        record = [_RECORD_VERSION, UPSAMPLERS.index(upsampler), scale, dim, num_colors, mid_dim]
-        self.record = (*record, _GROUPS)
+        record = record_of(upsampler, scale=scale, dim=dim, mid_dim=mid_dim, num_colors=num_colors)
+        if max(record) > torch.iinfo(torch.uint8).max:
+            raise InputError(
+                "model.dim, model.mid_dim and the scale of this head are at most 255, which is "
+                f"what its weights can record; got {dim}, {mid_dim} and {scale}"
+            )
+        self.record = record
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -79,14 +96,37 @@ class UpsamplerHead(nn.Sequential):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
+def record_of(
+    upsampler: str, *, scale: int, dim: int, mid_dim: int, num_colors: int = 3
+) -> tuple[int, ...]:
+    """Return what the weights of a head record of it.
+
+    Args:
+        upsampler: One of `UPSAMPLERS`.
+        scale: As of `UpsamplerHead`.
+        dim: As of `UpsamplerHead`.
+        mid_dim: As of `UpsamplerHead`.
+        num_colors: As of `UpsamplerHead`.
+
+    Example:
+        >>> record_of("nearest+conv", scale=4, dim=64, mid_dim=48)
+        (2, 3, 4, 64, 3, 48, 4)
+    """
+    is_theirs = upsampler in _NOT_THE_AUTHORS
+    version = _RECORD_VERSION_OF_TRAINNER if is_theirs else _RECORD_VERSION
+    index = UPSAMPLERS.index(upsampler)
+    return (version, index, scale, dim, num_colors, mid_dim, NUM_GROUPS)
+
+
 def upsampler_of(record: Tensor) -> str:
     """Return the upsampler that a `MetaUpsample` names.
 
     Raises:
         InputError: It is none of `UPSAMPLERS`.
     """
-    numbers = record.flatten().tolist()
-    if len(numbers) > 1 and 0 <= numbers[1] < len(UPSAMPLERS):
+    numbers = record.flatten()[: _RECORD_LENGTH + 1].tolist()
+    is_known = len(numbers) == _RECORD_LENGTH and 0 < numbers[0] <= _RECORD_VERSION_OF_TRAINNER
+    if is_known and numbers[1] in range(len(UPSAMPLERS)):
         return UPSAMPLERS[int(numbers[1])]
     raise InputError(
         f"these weights end in an upsampler that is not known here (to_img.MetaUpsample is "
@@ -146,6 +186,29 @@ def _nearest_conv(scale: int, dim: int, num_colors: int) -> Iterator[nn.Module]:
     yield _conv(dim, dim)
     yield _leaky()
     yield _conv(dim, num_colors)
+
+
+def _dysample(scale: int, dim: int, mid_dim: int, num_colors: int) -> Iterator[nn.Module]:
+    if mid_dim != dim:
+        yield _conv(dim, mid_dim)
+        yield nn.LeakyReLU()
+    yield DySample(dim=mid_dim, scale=scale, num_colors=num_colors)
+
+
+def _transpose_conv(scale: int, dim: int, num_colors: int) -> Iterator[nn.Module]:
+    if scale not in (2, 3, 4):
+        raise InputError(
+            f"scale={scale}: model.upsampler=transpose+conv knows 2, 3 and 4; "
+            "choose model.upsampler=pixelshuffledirect"
+        )
+    if scale == 3:
+        yield nn.ConvTranspose2d(dim, num_colors, 3, stride=3)
+    else:
+        if scale == 4:
+            yield nn.ConvTranspose2d(dim, dim, 4, stride=2, padding=1)
+            yield nn.GELU()
+        yield nn.ConvTranspose2d(dim, num_colors, 4, stride=2, padding=1)
+    yield _conv(num_colors, num_colors)
 
 
 def _conv(channels: int, out_channels: int) -> nn.Conv2d:

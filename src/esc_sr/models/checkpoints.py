@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,18 +30,21 @@ from esc_sr.layers.upsampling import upsampler_of
 from esc_sr.models.esc import ESC, NUM_COLORS, ESCBase, title_of
 from esc_sr.models.esc_fp import ESCFP
 from esc_sr.models.esc_real import ESCReal, ESCRealM
+from esc_sr.models.others import in_our_names, looks_like
+from esc_sr.models.pickles import foreign_globals
 
 Network = type[ESC] | type[ESCFP] | type[ESCReal] | type[ESCRealM]
 ARCHITECTURES: dict[str, Network] = {
     network.__name__: network for network in (ESC, ESCFP, ESCReal, ESCRealM)
 }
 
-# Where the weights lie, best first: BasicSR's averaged and raw ones, Lightning's, plain.
-_STATE_DICT_KEYS = ("params_ema", "params", "state_dict")
+# Where the weights lie, best first: averaged ones of BasicSR and neosr, raw ones, Lightning's.
+_STATE_DICT_KEYS = ("params_ema", "params-ema", "params", "state_dict")
 # What wraps the names: Lightning's module, torch.compile, DDP.
 _PREFIXES = ("network.", "_orig_mod.", "module.")
 # What `esc-sr export` writes beside files of weights.
 _PROGRAMS = (".onnx", ".pt2")
+_LONGEST = 80  # of a name in an error
 # Settings that the shapes of weights leave open, some of them or always.
 _NOT_IN_WEIGHTS = ("window_size", "num_heads", "geometric_ensemble", "dynamic_kernel")
 
@@ -74,8 +77,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     Args:
         path: A `.safetensors` file, a Lightning `.ckpt` (its averaged weights, if it has them),
-            or a `.pth`/`.pt` holding a state dict bare or under `params_ema`, `params` or
-            `state_dict`.
+            or a `.pth`/`.pt` holding a state dict bare or under `params_ema`, `params-ema`,
+            `params` or `state_dict`.
 
     Returns:
         The weights and, if recorded, the configuration.
@@ -96,16 +99,35 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
     read = _read_safetensors if _is_safetensors(path) else _read_torch
     loaded, about = read(path)
-    state_dict = {}
+    state_dict: dict[str, Tensor] = {}
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise InputError(f"no weights in {path}: entry {name!r} is not a tensor")
+            raise InputError(f"no weights in {path}: entry {_short(name)} is not a tensor")
+        fault = _fault_of(value)
+        if fault:
+            raise InputError(f"cannot use the weights in {path}: {_short(name)} {fault}")
         while name.startswith(_PREFIXES):
             name = name.split(".", 1)[1]
+        if name in state_dict:
+            raise InputError(
+                f"cannot use the weights in {path}: there are two of the name {_short(name)}, one "
+                f"behind a prefix such as {', '.join(_PREFIXES)}"
+            )
         state_dict[name] = value
     if not state_dict:
         raise InputError(f"no weights in {path}: the file is empty")
-    return Checkpoint(path, state_dict, **about)
+    return Checkpoint(path, dict(in_our_names(state_dict)), **about)
+
+
+def _fault_of(value: Tensor) -> str | None:
+    """Say what is wrong with a tensor that torch can load and a network cannot take."""
+    if value.is_nested or value.layout != torch.strided or value.is_quantized:
+        return "is not an ordinary tensor"
+    if value.is_complex():
+        return "holds complex numbers"
+    if value.is_meta or value.numel() * value.itemsize > value.untyped_storage().nbytes():
+        return "claims more numbers than the file holds"  # a few, repeated; or none
+    return None
 
 
 # What both readers return: named tensors (still to be checked), and fields of `Checkpoint`.
@@ -129,7 +151,7 @@ def _read_safetensors(path: Path) -> _Loaded:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config = json.loads(metadata.get("config", "null"))
         return tensors, {"config": config if isinstance(config, dict) else None}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path} as safetensors: {first_line(error)}") from error
 
 
@@ -139,18 +161,15 @@ def _read_torch(path: Path) -> _Loaded:
             # torch warns of pickle protocols that it reads well enough.
             warnings.simplefilter("ignore", UserWarning)
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    # What torch raises depends on where the damage lies, and its words do not help.
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        LookupError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # which one depends on where the damage lies
+        foreign = next(foreign_globals(path), None)
+        if foreign is not None:
+            raise InputError(
+                f"cannot read {path} as a checkpoint: it holds objects other than tensors, which "
+                f"are never unpickled (it asks for {_short(foreign)}); save its state dict alone"
+            ) from error
         raise InputError(
-            f"cannot read {path} as a checkpoint: it is damaged or holds objects other than "
-            "tensors, which are never unpickled; save its state dict alone"
+            f"cannot read {path} as a checkpoint: it is damaged, or no file of weights at all"
         ) from error
     if not isinstance(loaded, Mapping):
         raise InputError(f"no weights in {path}: it holds a {type(loaded).__name__}, not a dict")
@@ -191,12 +210,15 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         InputError: The weights are those of another architecture.
     """
+    state_dict = in_our_names(state_dict)
     names = state_dict.keys()
     owner, kernel = _first_large_kernel(state_dict)
     if kernel is None and "blocks.0.pconvs.0.to_qkv.weight" not in names:
+        known = looks_like(names)
         raise InputError(
             "these are not the weights of an ESC or ESC-FP network: there is no 'plk_filter' and "
             f"no 'lk_spatial' among {len(names)} entries ({_some(names)})"
+            + (f"; they look like {known}, see model=spandrel" if known else "")
         )
     head = _deduce_head(state_dict)
     try:
@@ -225,6 +247,9 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             config["ffn_ratio"] = _ratio(hidden, dim)
     except KeyError as error:
         raise InputError(f"these weights are incomplete: there is no {error}") from error
+    except (IndexError, ArithmeticError) as error:  # a number, or nothing, where a filter should be
+        raise InputError("these weights do not have the shapes of any ESC's") from error
+    _check_amount(config, state_dict, kernel)
     if config["self_attention"]:
         found = deduce_bias(_parameters_of_attention(state_dict))
         if found is None:
@@ -238,6 +263,28 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             square = found.window_size[0] == found.window_size[1]
             config["window_size"] = found.window_size[0] if square else list(found.window_size)
     return config
+
+
+def _check_amount(
+    config: Mapping[str, Any], state_dict: Mapping[str, Tensor], kernel: Tensor | None
+) -> None:
+    """Refuse a few small tensors whose names and shapes ask for more memory than a machine has."""
+    dim, num_blocks, num_conv_attn = (config[n] for n in ("dim", "num_blocks", "num_conv_attn"))
+    attention = sum(value.numel() for value in _parameters_of_attention(state_dict).values())
+    mixer = attention if config["self_attention_only"] else dim**2
+    if kernel is not None and not config["shared_large_kernel"]:
+        mixer += kernel.numel()
+    conv_ffn, attn_ffn = (
+        2 * dim * int(dim * config.get(name, 0)) for name in ("ffn_ratio", "attn_ffn_ratio")
+    )
+    per_block = 9 * dim**2 + attn_ffn + attention + num_conv_attn * (conv_ffn + mixer)
+    least = num_blocks * per_block
+    held = sum(value.numel() for value in state_dict.values())
+    if least > held:
+        raise InputError(
+            f"these weights are incomplete: {num_blocks} blocks of {dim} channels have at least "
+            f"{least:,} numbers, and there are {held:,}"
+        )
 
 
 def load_model(path: str | Path, *, attention: SelfAttention | str | None = None) -> ESCBase:
@@ -329,8 +376,19 @@ def _merged_config(checkpoint: Checkpoint) -> dict[str, Any]:
     recorded = checkpoint.config or {}
     for name in _NOT_IN_WEIGHTS:
         if isinstance(recorded.get(name), int | list):
+            _check_recorded(checkpoint.path, config, name, recorded[name])
             config[name] = recorded[name]
     return config
+
+
+def _check_recorded(path: Path, config: Mapping[str, Any], name: str, value: object) -> None:
+    """Refuse what contradicts the weights: a network of it might not fit into any memory."""
+    known = config.get(name)
+    pairs = [[one] * 2 if isinstance(one, int) else one for one in (known, value)]
+    if known is not None and pairs[0] != pairs[1]:
+        raise InputError(
+            f"{path} records {name}={_short(value)}, and its weights are those of {name}={known}"
+        )
 
 
 def load_weights(network: torch.nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
@@ -510,17 +568,23 @@ def _deduce_head(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         factor = 1 if stem is None else math.isqrt(stem.shape[1] // NUM_COLORS)
         return {
             "architecture": "ESCRealM",
-            "scale": int(record[2]) // factor,
+            "scale": int(record.flatten()[2]) // factor,
             "upsampler": upsampler,
-            "mid_dim": int(record[5]),
+            "mid_dim": int(record.flatten()[5]),
             "unshuffle": factor > 1,
         }
-    if {"skip.0.weight", "to_img.8.weight"} <= names:
+    if "skip.0.weight" in names and _convs_of_head(names) == {1, 4, 6, 8}:
         return {"architecture": "ESCReal", "scale": 4}
     raise InputError(
-        "these weights are ESC's trunk with a head that is not known here, as other trainers' "
-        "'esc' may have; known are the heads of ESC, ESC-FP, ESC-Real and ESC-Real-M"
+        "these weights are ESC's trunk with a head that is not known here "
+        f"({_some(n for n in names if n.startswith('to_img')) or 'nothing in to_img'}), as other "
+        "trainers' 'esc' may have; known are the heads of ESC, ESC-FP, ESC-Real and ESC-Real-M"
     )
+
+
+def _convs_of_head(names: Iterable[str]) -> set[int]:
+    found = (re.fullmatch(r"to_img\.(\d+)\.weight", name) for name in names)
+    return {int(one[1]) for one in found if one}
 
 
 def _first_large_kernel(state_dict: Mapping[str, Tensor]) -> tuple[str, Tensor | None]:
@@ -558,4 +622,8 @@ def _ratio(hidden: int, dim: int) -> float:
 def _some(names: Any, most: int = 3) -> str:
     listed = sorted(names)
     more = f", and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+    return ", ".join(name[:_LONGEST] for name in listed[:most]) + more
+
+
+def _short(name: object) -> str:
+    return repr(name) if len(repr(name)) <= _LONGEST else repr(name)[:_LONGEST] + "…"

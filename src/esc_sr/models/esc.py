@@ -105,9 +105,10 @@ class ESCBase(nn.Module):
     # Names of a large kernel's parameters, in the order in which they are applied. The last has
     # its extent, and the geometric ensemble averages it.
     large_kernel_names: ClassVar[tuple[str, ...]]
-    # LQ pixels around a pixel that `reconstruct` looks at; None where features are not on the grid
-    # of the LQ image, and a network cannot be run layer by layer in tiles of it.
+    # LQ pixels around a pixel that `reconstruct` looks at; None where a network cannot be run layer
+    # by layer in tiles of the LQ image, for the reason that follows.
     reconstruct_halo: int | None = 2
+    undivided_because: str = ""
 
     def __init__(
         self,

@@ -119,9 +119,9 @@ class ESCRealM(ESCBase):
         shared_large_kernel: One large kernel for the whole network, or one for each ConvAttn.
         dynamic_kernel: Add the 3×3 kernels that are made from the input.
         self_attention_only: Make every ConvAttn a self-attention of its own.
-        upsampler: The head: "pixelshuffledirect", "pixelshuffle", "nearest+conv", or "conv" at
-            scale 1; see `layers.upsampling`.
-        mid_dim: Channels between, of the head "pixelshuffle".
+        upsampler: The head: "pixelshuffledirect", "pixelshuffle", "nearest+conv", "dysample",
+            "transpose+conv" (traiNNer-redux's), or "conv" at scale 1; see `layers.upsampling`.
+        mid_dim: Channels between, of the heads "pixelshuffle" and "dysample".
         unshuffle: At scale 1 and 2, work on blocks of 4×4 or 2×2 pixels of the image, in a
             sixteenth or a quarter of the time, and enlarge ×4 (upstream `unshuffle_mod`).
         attention: Bias and kernel of the self-attention, or its name. None or "conv_attn": every
@@ -192,6 +192,11 @@ class ESCRealM(ESCBase):
             skip = [nn.PixelUnshuffle(factor), *skip]
             # Its features are not those of the pixels of the image.
             self.reconstruct_halo = None
+            self.undivided_because = "works on blocks of pixels (model.unshuffle=true)"
+        elif upsampler == "dysample" and scale > 1:
+            # Offsets have no bound: a pixel may be read from anywhere.
+            self.reconstruct_halo = None
+            self.undivided_because = "samples its features anywhere (model.upsampler=dysample)"
         self.skip = nn.Sequential(*skip)
 
     def enter(self, lq: Tensor) -> Tensor:
