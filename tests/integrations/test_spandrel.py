@@ -53,6 +53,7 @@ class ImageModelDescriptor:
         scale, input_channels, output_channels,
     ):  # fmt: skip
         assert input_channels == output_channels == 3
+        model.load_state_dict(state_dict)  # as spandrel does once more
         self.model, self.architecture = model, architecture
         self.purpose, self.tags, self.scale = purpose, tags, scale
 
@@ -100,6 +101,22 @@ def test_a_network_is_detected_and_computes_what_it_does_here(spandrel, name, ch
     found = spandrel.MAIN_REGISTRY.load(network.state_dict())
     assert (found.architecture.name, found.purpose, found.tags) == shown
     assert found.scale == network.scale
+    lq = torch.rand(1, 3, 9, 13)
+    with torch.no_grad():
+        torch.testing.assert_close(found(lq), network(lq).clamp(0, 1))
+
+
+def test_names_of_neosr_are_ours_to_spandrel_too(spandrel):
+    integration.install()
+    changes = {"upsampler": "dysample", "mid_dim": 16, "unshuffle": False}
+    network = create_model("esc_real_m", **TINY, **changes)
+    theirs = {
+        name.replace("to_img.0.", "to_img."): value
+        for name, value in network.state_dict().items()
+        if not name.endswith("MetaUpsample")
+    }
+    found = spandrel.MAIN_REGISTRY.load(theirs)
+    assert found.architecture.name == "ESC-Real-M"
     lq = torch.rand(1, 3, 9, 13)
     with torch.no_grad():
         torch.testing.assert_close(found(lq), network(lq).clamp(0, 1))

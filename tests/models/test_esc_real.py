@@ -204,8 +204,8 @@ def test_esc_of_neosr_samples_dynamically_under_names_of_its_own(tmp_path, scale
     del theirs["to_img.MetaUpsample"]
     zeros = {name: torch.zeros_like(value) for name, value in theirs.items()}
     torch.save({"params": zeros, "params-ema": theirs}, tmp_path / "net_g_ema.pth")
-    for path in (tmp_path / "net_g_ema.pth", tmp_path / "again.safetensors"):
-        loaded = load_model(path) if path.exists() else load_model(save_model(loaded, path))
+    once = load_model(tmp_path / "net_g_ema.pth")
+    for loaded in (once, load_model(save_model(once, tmp_path / "again.safetensors"))):
         assert loaded.config == made.config
         lq = torch.rand(1, 3, 9, 12)
         with torch.no_grad():

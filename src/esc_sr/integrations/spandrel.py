@@ -48,12 +48,13 @@ def install(*, attention: SelfAttention | str = "sdpa") -> list[str]:
             )
 
         def load(self, state_dict: Mapping[str, Tensor]) -> Any:
-            has_attention = deduce_config(state_dict)["self_attention"]
-            checkpoint = Checkpoint(Path("the file"), dict(in_our_names(state_dict)), None)
+            weights = dict(in_our_names(state_dict))
+            has_attention = deduce_config(weights)["self_attention"]
+            checkpoint = Checkpoint(Path("the file"), weights, None)
             network = network_of(checkpoint, attention if has_attention else None)
             return spandrel.ImageModelDescriptor(
                 network,
-                dict(state_dict),
+                weights,
                 architecture=self,
                 purpose="SR" if network.scale > 1 else "Restoration",
                 tags=tags_of(network.config),

@@ -24,7 +24,7 @@ _TELLTALES = {
     "EDSR": r"body\.0\.body\.0\.weight",
     "SPAN": r"block_1\.c1_r\.",
     "PLKSR or RealPLKSR": r"feats\.1\.(lk|channe_mixer|channel_mixer)\.",
-    "RDN": r"RDBs\.0\.",
+    "RDN": r"(RDBs|rdbs)\.0\.",
 }
 
 
