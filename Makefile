@@ -27,10 +27,10 @@ quickstart: setup ## Train a small ESC on the packaged photographs (about two mi
 	$(BIN)/esc-sr train experiment=quickstart
 
 test: setup ## Run the test suite
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: setup ## Run the long tests too (compiled kernels and training, two processes)
-	$(BIN)/python -m pytest -n auto -m 'not gpu'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not gpu'
 
 notebooks: setup ## Execute the notebooks; ESC_SR_NOTEBOOK_SIZE=small for a quick look
 	@mkdir -p runs/notebooks

@@ -97,8 +97,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path):
 @pytest.mark.parametrize(
     "setup",
     [
-        ["callbacks=default"],
-        ["trainer.accumulate_grad_batches=2", "callbacks=[checkpoint,ema]"],
+        ["callbacks=default", "trainer.val_check_interval=4"],
+        [
+            "trainer.accumulate_grad_batches=2",
+            "callbacks=[checkpoint,ema]",
+            "trainer.val_check_interval=8",
+        ],
         ["data.num_workers=2", "callbacks=checkpoint", "trainer.val_check_interval=4"],
         ["callbacks=[checkpoint,ema]", "trainer.val_check_interval=3"],
     ],
