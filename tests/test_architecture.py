@@ -48,12 +48,13 @@ ALLOWED = {
         "runs",
     },
     "integrations": {"models", "attention"},
-    "config": set(),
+    "config": {"launching"},
     "api": {"config", "models", "attention"},
     "cli": set(),
     "drawing": set(),
     "errors": set(),
     "files": set(),
+    "launching": set(),
     "markup": set(),
 }
 ANYWHERE = {"errors", "files", "__version__"}

@@ -8,7 +8,6 @@ import pkgutil
 import platform
 import re
 import secrets
-import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from esc_sr.errors import InputError, printable
-from esc_sr.files import write_atomically
+from esc_sr.launching import ENDED, JobFailed, leave_note, take_notes, unseen
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -211,11 +210,11 @@ def hydra_main(
         text = _explain(error, config_name)
         tell(f"{name}: {text}")
         # A new one, without the frames of the other, which hold a network.
-        failed = _JobFailed(f"{name} failed")
+        failed = JobFailed(f"{name} failed")
         if (platform.node(), os.getpid()) != here:
             config = HydraConfig.get()
             failed.notes = str(Path(config.sweep.dir).absolute() / notes)
-            _leave_note(Path(failed.notes), config.job.num, name, text)
+            leave_note(Path(failed.notes), config.job.num, name, text)
         raise failed from None
 
     def name_of_job() -> str | None:
@@ -261,7 +260,7 @@ def hydra_main(
             if name_of_job() is None:
                 raise
             traceback.print_exception(error)
-            where = f"the log in {HydraConfig.get().sweep.dir}/.submitit" if _unseen() else "above"
+            where = f"the log in {HydraConfig.get().sweep.dir}/.submitit" if unseen() else "above"
             fail(InputError(f"{type(error).__name__}, see {where}"))
         finally:
             hydra_raises()
@@ -273,8 +272,8 @@ def hydra_main(
         main(job)()
     except told as error:
         failed = [job for job in jobs if job is not None]
-        if isinstance(error, _JobFailed) and error.notes:
-            for name, text in _take_notes(Path(error.notes)):
+        if isinstance(error, JobFailed) and error.notes:
+            for name, text in take_notes(Path(error.notes)):
                 failed.append(name)
                 if text:  # nobody has seen it
                     tell(f"{name}: {text}")
@@ -286,7 +285,7 @@ def hydra_main(
     except RuntimeError as error:
         if 'detect "srun"' in str(error):
             leave(InputError("there is no srun here: call this on a machine of a SLURM cluster"))
-        if type(error).__name__ not in _ENDED:
+        if type(error).__name__ not in ENDED:
             raise
         leave(
             InputError(
@@ -301,40 +300,6 @@ def hydra_main(
     finally:
         sys.argv = command_line
         restore()
-
-
-# What joblib and submitit raise where a process is gone.
-_ENDED = {"TerminatedWorkerError", "BrokenProcessPool", "FailedJobError", "UncompletedJobError"}
-
-
-class _JobFailed(InputError):
-    """A job of a multirun has failed, and said so.
-
-    Attributes:
-        notes: Folder with what the jobs of other processes have to say; empty in this one.
-    """
-
-    notes: str = ""
-
-
-def _leave_note(folder: Path, job: int, name: str, text: str) -> None:
-    """Write down that a job has failed; and why, where nobody has seen that."""
-    write_atomically(folder / str(job), f"{name}\n{text if _unseen() else ''}")
-
-
-def _unseen() -> bool:
-    """Return whether standard error is a file of submitit's."""
-    return "SUBMITIT_EXECUTOR" in os.environ
-
-
-def _take_notes(folder: Path) -> list[tuple[str, str]]:
-    """Return names and reasons of failed jobs, in their order, and remove the folder."""
-    notes = []
-    for path in sorted(folder.iterdir(), key=lambda path: int(path.name)):
-        name, _, text = path.read_text(encoding="utf-8").partition("\n")
-        notes.append((name, text))
-    shutil.rmtree(folder)
-    return notes
 
 
 def _check_folders(config: DictConfig) -> None:
