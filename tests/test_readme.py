@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from esc_sr.config import compose_config
-from esc_sr.tasks import bench, convert, search, upscale
-from esc_sr.tasks.networks import positional_checkpoints
+from esc_sr.tasks import bench, search, upscale
+from esc_sr.tasks.networks import positional_checkpoints, with_output
 from esc_sr.tasks.report import positional_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def test_every_command_composes(words):
     if command == "bench":
         overrides = bench.translated(overrides)
     elif command in ("convert", "export"):
-        overrides = convert.with_output(overrides)
+        overrides = with_output(overrides)
     if command == "search":
         overrides, behind = search.split(overrides)
         compose_config("train", behind)

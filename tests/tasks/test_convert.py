@@ -11,6 +11,7 @@ from esc_sr.layers.window_attention import WindowAttention
 from esc_sr.models.checkpoints import read_checkpoint
 from esc_sr.tasks import convert, evaluate, upscale
 from esc_sr.tasks.candidates import candidates
+from esc_sr.tasks.networks import with_output
 from tiny import NETWORK
 
 TINY = {**NETWORK, "num_heads": 2}
@@ -211,12 +212,12 @@ def test_the_command_line(rough, tmp_path, esc_sr):
 
 def test_options_for_the_output_are_read_as_of_upscale():
     for given in (["-o", "a b"], ["--output", "a b"], ["--output=a b"], ["-o=a b"]):
-        assert convert.with_output(["x.pth", *given, "bias=axial"]) == [
+        assert with_output(["x.pth", *given, "bias=axial"]) == [
             "x.pth",
             "output='a b'",
             "bias=axial",
         ]
-    assert convert.with_output(["-o"]) == ["output=''"]
+    assert with_output(["-o"]) == ["output=''"]
 
 
 @pytest.mark.parametrize("attention", ["flash model.attention.kernel.kernel=sdpa", "sdpa", "eager"])

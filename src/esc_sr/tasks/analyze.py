@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from esc_sr.inference.device import pick_device
 from esc_sr.profiling.conditions import device_name, versions
 from esc_sr.tasks.analyses import KINDS, Outcome, Work
 from esc_sr.tasks.analyze_inputs import open_images, open_subjects
-from esc_sr.tasks.networks import positional_checkpoints
+from esc_sr.tasks.networks import listed_choices, positional_checkpoints
 
 _MEASURES = ("cka", "attention")
 _EXAMPLES = ("pixels", "images")
@@ -200,7 +199,7 @@ def translated(arguments: Sequence[str]) -> list[str]:
         >>> translated(["model=[esc,rcan]"])
         ['models=[esc,rcan]']
     """
-    return [re.sub(r"^model=\[", "models=[", one) for one in positional_checkpoints(arguments)]
+    return listed_choices(positional_checkpoints(arguments), "model")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -33,7 +32,7 @@ from esc_sr.profiling.records import BenchRecord
 from esc_sr.tasks.bench_files import write_ratio, write_records
 from esc_sr.tasks.bench_tables import Ratio, bench_table, ratio_line
 from esc_sr.tasks.candidates import Candidate, candidates
-from esc_sr.tasks.networks import refuse_empty_lists
+from esc_sr.tasks.networks import listed_choices, refuse_empty_lists
 from esc_sr.tasks.tables import print_whole
 
 # (height, width)
@@ -367,7 +366,7 @@ def translated(arguments: Sequence[str]) -> list[str]:
         >>> translated(["model=[esc,rdn]", "attention=eager"])
         ['models=[esc,rdn]', 'attention=eager']
     """
-    return [re.sub(r"^(model|attention)=\[", r"\1s=[", argument) for argument in arguments]
+    return listed_choices(arguments, "model", "attention")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ from esc_sr.models.bias_conversion import convert_bias
 from esc_sr.models.checkpoints import load_model, save_model
 from esc_sr.models.esc import ESCBase
 from esc_sr.tasks.evaluate import uncut_plan
-from esc_sr.tasks.networks import at_scale, positional_checkpoints
+from esc_sr.tasks.networks import at_scale, positional_checkpoints, with_output
 from esc_sr.tasks.tables import print_whole
 
 _KINDS = ("fourier", "axial", "table")
@@ -297,25 +297,6 @@ def _image_table(compared: Sequence[ImageComparison], protocol: Protocol) -> Tab
         )
         add("mean", *means)
     return table
-
-
-def with_output(arguments: Sequence[str]) -> list[str]:
-    """Turn `-o FILE`, as `esc-sr upscale` takes it, into Hydra's `output='FILE'`.
-
-    Args:
-        arguments: What stands behind the command's name.
-    """
-    turned: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        option, equals, value = argument.partition("=")
-        if option not in ("-o", "--output"):
-            turned.append(argument)
-            continue
-        if not equals:
-            value = next(rest, "")
-        turned.append("output='" + value.replace("'", r"\'") + "'")
-    return turned
 
 
 def main(arguments: Sequence[str]) -> None:

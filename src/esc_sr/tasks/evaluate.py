@@ -33,6 +33,7 @@ from esc_sr.tasks.networks import (
     checkpoint_names,
     open_networks,
     positional_checkpoints,
+    refuse_empty_lists,
 )
 from esc_sr.tasks.results import write_results
 from esc_sr.tasks.tables import print_quality
@@ -114,9 +115,7 @@ def check_options(cfg: DictConfig) -> None:
         )
     if cfg.fast and cfg.sr_dir is not None:
         raise InputError("sr_dir holds finished images: leave fast out")
-    for key in ("scale", "checkpoint"):
-        if OmegaConf.is_list(cfg[key]) and not cfg[key]:
-            raise InputError(f"{key}=[] is an empty list: name one, or leave {key} out")
+    refuse_empty_lists(cfg, "scale", "checkpoint")
     for scale in cfg.scale if OmegaConf.is_list(cfg.scale) else [cfg.scale]:
         if scale is not None:
             check_integers(1, scale=scale)

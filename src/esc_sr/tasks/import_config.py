@@ -15,8 +15,7 @@ from esc_sr.config import compose_config, hydra_main, instantiate
 from esc_sr.errors import InputError, check_flags, printable
 from esc_sr.files import write_atomically
 from esc_sr.integrations.basicsr import Experiment, experiment_of, experiment_yaml
-from esc_sr.tasks.convert import with_output
-from esc_sr.tasks.networks import positional_paths
+from esc_sr.tasks.networks import positional_paths, with_output
 
 _LARGEST = 2**20  # bytes; option files have some thousands
 

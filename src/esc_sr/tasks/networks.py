@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,50 @@ def positional_paths(
     return [f"{key}={paths[0] if one else '[' + ','.join(paths) + ']'}", *rest]
 
 
+def with_output(arguments: Sequence[str]) -> list[str]:
+    """Turn `-o FILE`, as `esc-sr upscale` takes it, into Hydra's `output='FILE'`.
+
+    Args:
+        arguments: What stands behind the command's name.
+
+    Returns:
+        The arguments for Hydra.
+
+    Example:
+        >>> with_output(["a.pth", "-o", "b.pth"])
+        ['a.pth', "output='b.pth'"]
+    """
+    turned: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option not in ("-o", "--output"):
+            turned.append(argument)
+            continue
+        if not equals:
+            value = next(rest, "")
+        turned.append("output='" + value.replace("'", r"\'") + "'")
+    return turned
+
+
+def listed_choices(arguments: Sequence[str], *groups: str) -> list[str]:
+    """Turn lists of choices, which Hydra's groups do not take, into keys of their own.
+
+    Args:
+        arguments: What stands behind the command's name.
+        groups: Of which a list may be given.
+
+    Returns:
+        The arguments for Hydra.
+
+    Example:
+        >>> listed_choices(["model=[esc,rdn]", "attention=eager"], "model", "attention")
+        ['models=[esc,rdn]', 'attention=eager']
+    """
+    beginning = re.compile(rf"^({'|'.join(groups)})=\[")
+    return [beginning.sub(r"\1s=[", argument) for argument in arguments]
+
+
 OPTIONS_WITH_VALUE = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
 OPTIONS_WITH_VALUE |= {"--cfg", "-c", "--package", "-p", "--info", "-i"}
 
@@ -99,7 +144,7 @@ def refuse_empty_lists(cfg: DictConfig, *keys: str) -> None:
     for key in keys:
         if OmegaConf.is_list(cfg[key]) and not cfg[key]:
             name = {"models": "model", "attentions": "attention"}.get(key, key)
-            raise InputError(f"{name}=[] is an empty list: name one, or leave it")
+            raise InputError(f"{name}=[] is an empty list: name one, or leave {name} out")
 
 
 def takes_attention(model: DictConfig) -> bool:
