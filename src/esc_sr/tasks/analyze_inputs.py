@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
 from esc_sr.config import instantiate
 from esc_sr.data.degradations import Degradation, degrade_crop
@@ -17,7 +17,7 @@ from esc_sr.data.images import list_images, read_image
 from esc_sr.data.sample import sample_dir
 from esc_sr.errors import InputError
 from esc_sr.profiling.macs import count_parameters
-from esc_sr.tasks.candidates import candidates
+from esc_sr.tasks.candidates import Candidate, candidates
 from esc_sr.tasks.networks import names_a_network
 
 _MOST_IMAGES = 64
@@ -27,29 +27,20 @@ _IMAGES_OF_LAM = 3
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A network that is looked into.
+class Subject(Candidate):
+    """A network that is looked into, in eval mode and on its device.
 
     Attributes:
-        name: What tables, files and pictures call it.
-        checkpoint: Path of its weights.
-        scale: Super-resolution factor.
-        network: In eval mode, on its device.
         trained: False if its weights are fresh ones.
     """
 
-    name: str
-    checkpoint: str | None
-    scale: int
-    network: nn.Module
     trained: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        title = getattr(self.network, "title", type(self.network).__name__)
         return {
             "name": self.name,
-            "title": title,
+            "title": self.title,
             "checkpoint": self.checkpoint,
             "scale": self.scale,
             "trained": self.trained,
@@ -106,12 +97,11 @@ def open_subjects(cfg: DictConfig, device: torch.device) -> list[Subject]:
             "by side at one scale only"
         )
     from_file = chosen.get("path") is not None
+    for candidate in found:
+        candidate.network.to(device).eval()
     return [
         Subject(
-            name=candidate.name,
-            checkpoint=candidate.checkpoint,
-            scale=candidate.scale,
-            network=candidate.network.to(device).eval(),
+            **vars(candidate),
             trained=candidate.checkpoint is not None
             or from_file
             or count_parameters(candidate.network) == 0,
