@@ -221,17 +221,16 @@ def test_options_for_the_output_are_read_as_of_upscale():
 
 
 @pytest.mark.parametrize("attention", ["flash model.attention.kernel.kernel=sdpa", "sdpa", "eager"])
-def test_every_command_takes_the_converted_weights(checkpoint, attention):
+def test_every_command_takes_the_converted_weights(checkpoint, attention, small, tmp_path):
     """`flash` stands for a Fourier bias of rank 16; the weights have their own, of any kind."""
+    images = f"images={tmp_path / 'sets' / 'Small' / 'HR'}"
     for overrides in (["bias=fourier", "rank=8"], ["bias=axial"]):
-        path = converted(f"checkpoint={checkpoint}", *overrides).output
+        path = converted(f"checkpoint={checkpoint}", *overrides, images).output
         words = [f"checkpoint={path}", *f"attention={attention}".split()]
-        (found,) = evaluate.run(compose_config("evaluate", [*words, "sets=[sample]", "device=cpu"]))
-        (plain,) = evaluate.run(
-            compose_config("evaluate", [words[0], "sets=[sample]", "device=cpu"])
-        )
-        values = found.sets["sample"].values["psnr_y"]
-        assert values == pytest.approx(plain.sets["sample"].values["psnr_y"], abs=1e-4)
+        (found,) = evaluate.run(compose_config("evaluate", [*words, *small, "device=cpu"]))
+        (plain,) = evaluate.run(compose_config("evaluate", [words[0], *small, "device=cpu"]))
+        values = found.sets["Small"].values["psnr_y"]
+        assert values == pytest.approx(plain.sets["Small"].values["psnr_y"], abs=1e-4)
         (candidate,) = candidates(compose_config("bench", words))
         kernel = "flash:sdpa" if "flash" in attention else attention
         assert candidate.attention == f"{kernel}+{overrides[0].removeprefix('bias=')}"

@@ -10,7 +10,6 @@ from PIL import Image
 
 from esc_sr import create_model, save_model
 from esc_sr.config import compose_config
-from esc_sr.data.sample import sample_dir
 from esc_sr.errors import InputError
 from esc_sr.tasks import evaluate as task
 from esc_sr.tasks.evaluate import run
@@ -34,17 +33,6 @@ def checkpoint(tmp_path):
 @pytest.fixture
 def benchmarks(shared_dir):
     return f"benchmark_dir={shared_dir / 'benchmarks'}"
-
-
-@pytest.fixture
-def small(tmp_path):
-    """A set of two small pictures, for what is the same at any size."""
-    folder = tmp_path / "sets" / "Small" / "HR"
-    folder.mkdir(parents=True)
-    with Image.open(sorted(sample_dir("valid").iterdir())[0]) as image:
-        for name, box in (("a", (0, 0, 96, 72)), ("b", (100, 100, 160, 196))):
-            image.convert("RGB").crop(box).save(folder / f"{name}.png")
-    return [f"benchmark_dir={tmp_path / 'sets'}", "sets=[Small]"]
 
 
 # The exact port of MATLAB's bicubic. The published rows of Set5 are within 0.02 dB and 0.001; those
