@@ -169,3 +169,14 @@ def test_loading_a_network_needs_neither_lightning_nor_hydra():
     loaded = loaded_by("import esc_sr; esc_sr.load_model; esc_sr.ESC")
     assert not {"lightning", "hydra", "matplotlib"} & loaded
     assert "torch" in loaded  # the check can fail
+
+
+def test_the_python_api_needs_hydra_to_create_a_network_only(tmp_path):
+    path = tmp_path / "x.safetensors"
+    tiny = "scale=2, dim=16, partial_dim=8, num_blocks=1, num_conv_attn=1"
+    uses = f"esc_sr.save_model(esc_sr.ESC({tiny}), {str(path)!r}); esc_sr.list_models()"
+    loaded = loaded_by(f"import esc_sr; {uses}; esc_sr.Upscaler({str(path)!r})")
+    assert not {"lightning", "hydra", "omegaconf", "matplotlib"} & loaded
+    loaded = loaded_by("import esc_sr; esc_sr.create_model('esc_lt', num_blocks=1)")
+    assert not {"lightning", "torchmetrics", "matplotlib"} & loaded
+    assert "hydra" in loaded

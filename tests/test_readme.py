@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import esc_sr
 from esc_sr.config import compose_config
 from esc_sr.tasks import bench, search, upscale
 from esc_sr.tasks.networks import positional_checkpoints, with_output
@@ -77,13 +78,22 @@ def test_every_make_target_that_is_named_exists(target):
     assert any(re.search(rf"make .*\b{target}\b", path.read_text()) for path in documents)
 
 
-def test_python_examples_run(tmp_path, monkeypatch):
-    examples = blocks((ROOT / "README.md").read_text(), "python")
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_python_examples_run(tmp_path, monkeypatch, name):
+    examples = blocks((ROOT / name).read_text(), "python")
     assert len(examples) >= 2
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for example in examples:  # a later one goes on where an earlier one ended
-        exec(compile(example, "README.md", "exec"), names)
+        exec(compile(example, name, "exec"), names)
+
+
+def test_what_is_public_has_an_example_and_is_in_the_document():
+    """The examples run too: pytest looks for them in the whole package."""
+    text = (ROOT / "docs" / "python.md").read_text()
+    for name in set(esc_sr.__all__) - {"__version__"}:
+        assert "Example:\n" in (getattr(esc_sr, name).__doc__ or ""), name
+        assert f"`{name}" in text, name
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")

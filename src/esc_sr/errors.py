@@ -10,6 +10,12 @@ class InputError(ValueError):
     """A wrong input (file, configuration value, combination), told in one line.
 
     Commands print the message alone and exit with status 1; a traceback means a bug.
+
+    Example:
+        >>> from esc_sr import load_model
+        >>> load_model("nowhere.pth")
+        Traceback (most recent call last):
+        esc_sr.errors.InputError: checkpoint not found: nowhere.pth
     """
 
 

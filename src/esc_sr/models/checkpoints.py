@@ -302,6 +302,15 @@ def load_model(path: str | Path, *, attention: SelfAttention | str | None = None
     Raises:
         InputError: The file cannot be read, holds another architecture, or does not fit the
             attention asked for.
+
+    Example:
+        >>> import tempfile
+        >>> network = ESC(scale=2, dim=16, partial_dim=8, num_blocks=1, num_conv_attn=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"params_ema": network.state_dict()}, f"{folder}/esc_x2.pth")
+        ...     loaded = load_model(f"{folder}/esc_x2.pth", attention="eager")
+        >>> loaded.scale, loaded.window_size
+        (2, (32, 32))
     """
     return network_of(read_checkpoint(path), attention)
 
@@ -541,6 +550,14 @@ def save_model(network: ESCBase, path: str | Path) -> Path:
 
     Returns:
         The path written.
+
+    Example:
+        >>> import tempfile
+        >>> network = ESC(scale=3, dim=16, partial_dim=8, num_blocks=1, num_conv_attn=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_model(network, f"{folder}/new/mine.safetensors")
+        ...     load_model(path).config == network.config
+        True
     """
     path = Path(path).expanduser()
     tensors = {name: value.detach().contiguous() for name, value in network.state_dict().items()}

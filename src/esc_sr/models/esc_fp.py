@@ -47,6 +47,11 @@ class ESCFP(ESCBase):
 
     Raises:
         InputError: A value is out of range; the message names it.
+
+    Example:
+        >>> network = ESCFP(scale=3, dim=12, num_blocks=1, num_conv_attn=1, partial_dim=4)
+        >>> network(torch.rand(1, 3, 17, 20)).shape
+        torch.Size([1, 3, 51, 60])
     """
 
     large_kernel_conv = SeparableLargeKernelConv
