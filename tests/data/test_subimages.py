@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -15,8 +16,9 @@ from torch.utils.data import DataLoader
 from esc_sr.data.images import list_images, read_image, write_image
 from esc_sr.data.pairs import PairedImages
 from esc_sr.data.sampler import SampleKey
-from esc_sr.data.subimages import CutRecipe, cut_subimages, window_positions
+from esc_sr.data.subimages import _UNNOTED_BEFORE, CutRecipe, cut_subimages, window_positions
 from esc_sr.errors import InputError
+from esc_sr.functional.resize import matlab_imresize
 
 RECIPE = CutRecipe(scales=(2, 4), window_size=32, step=16)
 
@@ -216,6 +218,11 @@ def test_another_recipe_does_not_mix_with_what_is_there(tmp_path, make_images):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"scales": (2,), "shrink": ()}, "different factors"),
+        ({"scales": (2,), "shrink": (2, 2)}, "different factors"),
+        ({"scales": (2,), "shrink": (0.5,)}, "each of shrink must be an integer"),
+        ({"scales": (2,), "min_error": -1}, "between 0 and 255"),
+        ({"scales": (), "min_error": 1}, "needs a scale"),
         ({"scales": (3,), "window_size": 32}, "must be multiples of 3"),
         ({"scales": (1,)}, "each of scales must be an integer of at least 2"),
         ({"scales": (2,), "step": 0}, "at least 1"),
@@ -252,4 +259,49 @@ def test_the_recipe_is_noted_beside_the_images(tmp_path, make_images):
     make_images(tmp_path / "gt", names="a", size=(64, 64))
     cut(tmp_path)
     note = json.loads((tmp_path / "out" / "LR" / "X2" / "subimages.json").read_text())
-    assert note == {"window_size": 32, "step": 16, "threshold": 0, "multiple": 4}
+    assert note == {"window_size": 32, "step": 16, "threshold": 0, "multiple": 4} | _UNNOTED_BEFORE
+
+
+def test_shrunk_images_are_cut_too(tmp_path, make_images):
+    make_images(tmp_path / "gt", names="a", size=(67, 70))
+    recipe = CutRecipe(scales=(2,), window_size=16, step=16, shrink=(1, 2))
+    result = cut(tmp_path, recipe=recipe)
+    assert (result.images, result.subimages) == (1, 5 * 5 + 2 * 3)
+    whole = read_image(tmp_path / "gt" / "a.png")
+    half = matlab_imresize(whole[:, :66], 1 / 2)
+    quarter = matlab_imresize(half[:, :32, :34], 1 / 2)
+    place = read_image(tmp_path / "out" / "HR" / "a_d2_s005.png")
+    assert torch.equal(place, half[:, 16:32, 16:32])
+    place = read_image(tmp_path / "out" / "LR" / "X2" / "a_d2_s005.png")
+    assert torch.equal(place, quarter[:, 8:16, 8:16])
+
+
+@pytest.mark.parametrize("lmdb", [False, True])
+def test_what_bicubic_gets_right_is_left_out(tmp_path, make_images, lmdb):
+    make_images(tmp_path / "gt", names="a", size=(64, 64))
+    image = read_image(tmp_path / "gt" / "a.png")
+    image[:, :, :40] = 90  # more than half of it is flat
+    write_image(tmp_path / "gt" / "a.png", image)
+    recipe = CutRecipe(scales=(2, 4), window_size=16, step=16, min_error=1.0)
+    result = cut(tmp_path, recipe=recipe, lmdb=lmdb)
+    assert (result.subimages, result.left_out, result.written) == (8, 8, 24)
+    if lmdb:
+        left = [
+            key.decode() for key in read_all(tmp_path / "out", lmdb)["HR.lmdb"] if key != "index"
+        ]
+    else:
+        left = [path.stem for path in (tmp_path / "out" / "HR").glob("*.png")]
+    assert sorted(left) == [f"a_s{row * 4 + column:03d}" for row in range(4) for column in (3, 4)]
+    again = cut(tmp_path, recipe=recipe, lmdb=lmdb)
+    assert (again.subimages, again.left_out, again.written) == (8, 8, 0)
+
+
+def test_folders_of_earlier_versions_are_still_known(tmp_path, make_images):
+    make_images(tmp_path / "gt", names="a", size=(64, 64))
+    cut(tmp_path)
+    for note in (tmp_path / "out").rglob("subimages.json"):
+        old = json.loads(note.read_text())
+        note.write_text(json.dumps({key: old[key] for key in old if key not in _UNNOTED_BEFORE}))
+    assert cut(tmp_path).written == 0
+    with pytest.raises(InputError, match="another recipe"):
+        cut(tmp_path, recipe=replace(RECIPE, shrink=(1, 2)))

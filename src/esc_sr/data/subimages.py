@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from esc_sr.data.images import encode_image, image_size, read_image, replace_fil
 from esc_sr.data.pairs import match_names
 from esc_sr.data.sources import LMDB_INDEX, open_source
 from esc_sr.errors import InputError, check_integers, require_extra
+from esc_sr.functional.resize import matlab_imresize
 
 RECIPE_FILE = "subimages.json"
+# What notes of earlier versions do not mention.
+_UNNOTED_BEFORE: dict[str, Any] = {"shrink": [1], "min_error": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +40,33 @@ class CutRecipe:
         window_size: Side of a sub-image.
         step: From one sub-image to the next.
         threshold: A rest at the border wider than this gets one more window, flush with it.
+        shrink: Factors by which images are made smaller first, MATLAB's bicubic, each in turn: 1
+            is the image as it is, 2 another of half the sides, sharper and with fewer artefacts.
+        min_error: Leave out sub-images that have nothing to teach: where bicubic interpolation
+            from the largest scale is wrong by less than this, mean absolute error in levels of
+            255. 0: none.
     """
 
     scales: tuple[int, ...]
     window_size: int = 480
     step: int = 240
     threshold: int = 0
+    shrink: tuple[int, ...] = (1,)
+    min_error: float = 0.0
 
     def __post_init__(self) -> None:
         check_integers(1, window_size=self.window_size, step=self.step)
         check_integers(0, threshold=self.threshold)
         for scale in self.scales:
             check_integers(2, **{"each of scales": scale})
+        if not self.shrink or len(set(self.shrink)) < len(self.shrink):
+            raise InputError(f"shrink must be different factors, such as [1,2]; got {self.shrink}")
+        for factor in self.shrink:
+            check_integers(1, **{"each of shrink": factor})
+        if isinstance(self.min_error, bool) or not 0 <= self.min_error < 255:
+            raise InputError(f"min_error must lie between 0 and 255 levels, got {self.min_error}")
+        if self.min_error and not self.scales:
+            raise InputError("min_error needs a scale to measure at: set scales, or min_error=0")
         if self.window_size % self.multiple or self.step % self.multiple:
             raise InputError(
                 f"window_size={self.window_size} and step={self.step} must be multiples of "
@@ -67,6 +86,7 @@ class PrepareResult:
     Attributes:
         images: Images read, those of the GT folder.
         subimages: GT sub-images there are now, old and new.
+        left_out: Sub-images that `min_error` left out.
         written: Sub-images written by this run, GT and LQ.
         megabytes: Size of what this run wrote, in 10⁶ bytes.
         seconds: Wall time.
@@ -74,6 +94,7 @@ class PrepareResult:
 
     images: int
     subimages: int
+    left_out: int
     written: int
     megabytes: float
     seconds: float
@@ -114,13 +135,14 @@ def cut_subimages(
     LQ is cut from `<lq_dir>/X<scale>` or made from the whole GT by MATLAB's bicubic, which is
     the same. Outputs are PNG files `<name>_s001.png` in `gt_out` and `<lq_out>/X<scale>`, or
     LMDBs with `.lmdb` appended to these. What exists already is kept: a run that was killed is
-    completed by the next one. An image smaller than the window is kept whole.
+    completed by the next one. An image smaller than the window is kept whole. A shrunk image is
+    called `<name>_d<factor>`; `min_error` looks at its sub-images again in every run.
 
     Args:
         gt_dir: Folder of high-resolution images.
         gt_out: Output folder of GT sub-images.
         recipe: How to cut.
-        lq_dir: Folder that holds `X2`, `X3`, ...; None: made from GT.
+        lq_dir: Folder that holds `X2`, `X3`, ...; None: made from GT, and of shrunk images always.
         lq_out: Output folder that will hold `X2`, `X3`, ...; needed if there are scales.
         lmdb: Write LMDBs instead of files.
         num_workers: Processes; 0: this one.
@@ -148,7 +170,7 @@ def cut_subimages(
     for folder in folders.values():
         _claim(folder, recipe)
 
-    written = size = 0
+    written = size = left_out = 0
     windows: list[_Window] = []
     on_progress(0, len(jobs))
     with ExitStack() as stack:
@@ -156,7 +178,8 @@ def cut_subimages(
         if lmdb:
             stores = {s: stack.enter_context(_LmdbStore(f)) for s, f in folders.items()}
         work = [(job, recipe, None if lmdb else folders, _done(job, stores)) for job in jobs]
-        for done, cut in enumerate(_map(_cut_image, work, num_workers), start=1):
+        for done, (cut, idle) in enumerate(_map(_cut_image, work, num_workers), start=1):
+            left_out += idle
             for scale, store in stores.items():
                 store.put([window for window in cut if window.scale == scale])
             written += sum(window.num_bytes > 0 for window in cut)
@@ -166,8 +189,9 @@ def cut_subimages(
         for scale, store in stores.items():
             store.finish([window for window in windows if window.scale == scale])
     return PrepareResult(
-        images=len(jobs),
+        images=len({job.gt_path for job in jobs}),
         subimages=sum(window.scale == 1 for window in windows),
+        left_out=left_out,
         written=written,
         megabytes=size / 1e6,
         seconds=time.perf_counter() - begin,
@@ -176,10 +200,11 @@ def cut_subimages(
 
 @dataclass(frozen=True)
 class _Job:
-    """An image to cut; `lq_paths` by scale, empty if LQ is to be made."""
+    """An image to cut, shrunk first; `lq_paths` by scale, empty if LQ is to be made."""
 
     name: str
     gt_path: str
+    shrink: int
     lq_paths: dict[int, str]
 
 
@@ -201,8 +226,9 @@ def _plan(
     """Find the images and their pairs; everything that can be missing is missed here."""
     gt = open_source(gt_dir, purpose="GT", hint=hint)
     stems = [Path(name).stem for name in gt.names]
-    counts = Counter(stems)
-    twice = [stem for stem in stems if counts[stem] > 1]
+    wanted = {1: stems} | {f: [f"{stem}_d{f}" for stem in stems] for f in recipe.shrink if f > 1}
+    counts = Counter(name for names in wanted.values() for name in names)
+    twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise InputError(f"two images are called '{twice[0]}' in {gt_dir}: rename one")
     lq_paths: list[dict[int, str]] = [{} for _ in stems]
@@ -214,8 +240,9 @@ def _plan(
             for paths, name in zip(lq_paths, matches, strict=True):
                 paths[scale] = lq.where(name)
     return [
-        _Job(stem, gt.where(name), paths)
-        for stem, name, paths in zip(stems, gt.names, lq_paths, strict=True)
+        _Job(wanted[factor][index], gt.where(name), factor, lq_paths[index] if factor == 1 else {})
+        for index, name in enumerate(gt.names)
+        for factor in recipe.shrink
     ]
 
 
@@ -227,10 +254,12 @@ def _claim(folder: Path, recipe: CutRecipe) -> None:
         "step": recipe.step,
         "threshold": recipe.threshold,
         "multiple": recipe.multiple,
+        "shrink": list(recipe.shrink),
+        "min_error": recipe.min_error,
     }
     if note.is_file():
         try:
-            found = json.loads(note.read_text())
+            found = _UNNOTED_BEFORE | json.loads(note.read_text())
         except ValueError as error:
             raise InputError(f"cannot read {note}: {error}; delete {folder}") from error
         if found != wanted:
@@ -254,11 +283,12 @@ def _done(job: _Job, stores: Mapping[int, _LmdbStore]) -> dict[int, frozenset[st
 
 
 _Work = tuple[_Job, CutRecipe, dict[int, Path] | None, dict[int, frozenset[str]]]
+_Cut = tuple[list[_Window], int]  # and how many places were left out
 
 
 def _map(
-    function: Callable[[_Work], list[_Window]], work: Sequence[_Work], num_workers: int
-) -> Iterator[list[_Window]]:
+    function: Callable[[_Work], _Cut], work: Sequence[_Work], num_workers: int
+) -> Iterator[_Cut]:
     """Map in order, in other processes if there are to be any."""
     if num_workers == 0:
         yield from map(function, work)
@@ -271,41 +301,68 @@ def _map(
         yield from executor.map(function, work)
 
 
-def _cut_image(work: _Work) -> list[_Window]:
+def _cut_image(work: _Work) -> _Cut:
     """Cut one image; write the files, or return their content where there are no folders."""
     job, recipe, folders, done = work
     multiple = recipe.multiple
-    full_height, full_width = image_size(job.gt_path)
+    full_height, full_width = (side // job.shrink for side in image_size(job.gt_path))
     height, width = full_height - full_height % multiple, full_width - full_width % multiple
     if not min(height, width):
+        shrunk = f", shrunk by {job.shrink}" if job.shrink > 1 else ""
         raise InputError(
-            f"{job.gt_path} is {full_height}×{full_width} pixels, less than {multiple}: remove it"
+            f"{job.gt_path}{shrunk} is {full_height}×{full_width} pixels, less than {multiple}: "
+            "remove it"
         )
     tops = window_positions(height, recipe.window_size, recipe.step, recipe.threshold)
     lefts = window_positions(width, recipe.window_size, recipe.step, recipe.threshold)
-    places = [(top, left) for top in tops for left in lefts]
-    windows: list[_Window] = []
+    rows, columns = min(recipe.window_size, height), min(recipe.window_size, width)
     # What is complete already costs reading a header, no more.
     images: dict[int, Tensor] = {}
-    for scale in (1, *recipe.scales):
-        rows = min(recipe.window_size, height) // scale
-        columns = min(recipe.window_size, width) // scale
-        for number, (top, left) in enumerate(places, start=1):
-            key = f"{job.name}_s{number:03d}"
+
+    def place(scale: int, top: int, left: int) -> Tensor:
+        if 1 not in images:
+            images[1] = _read_gt(job)
+        if scale not in images:
+            images[scale] = _read_lq(job, images[1], scale)
+        return crop(images[scale], top // scale, left // scale, rows // scale, columns // scale)
+
+    windows: list[_Window] = []
+    left_out = 0
+    for number, (top, left) in enumerate(product(tops, lefts), start=1):
+        key = f"{job.name}_s{number:03d}"
+        missing: list[tuple[_Window, Path | None]] = []
+        for scale in (1, *recipe.scales):
+            window = _Window(scale, key, rows // scale, columns // scale)
             path = folders[scale] / f"{key}.png" if folders else None
             if path.is_file() if path else key in done[scale]:
-                windows.append(_Window(scale, key, rows, columns))
+                windows.append(window)
+            else:
+                missing.append((window, path))
+        if missing and recipe.min_error:
+            coarsest = max(recipe.scales)
+            lq = place(coarsest, top, left)
+            if _bicubic_error(place(1, top, left), lq, coarsest) < recipe.min_error:
+                left_out += 1
                 continue
-            if 1 not in images:
-                images[1] = read_image(job.gt_path)
-            if scale not in images:
-                images[scale] = _read_lq(job, images[1], scale)
-            content = encode_image(crop(images[scale], top // scale, left // scale, rows, columns))
+        for window, path in missing:
+            content = encode_image(place(window.scale, top, left))
             if path:
                 replace_file(path, content)
             kept = None if path else content
-            windows.append(_Window(scale, key, rows, columns, len(content), kept))
-    return windows
+            windows.append(replace(window, num_bytes=len(content), content=kept))
+    return windows, left_out
+
+
+def _bicubic_error(gt: Tensor, lq: Tensor, scale: int) -> float:
+    """Return the mean absolute error of bicubic interpolation, in levels of 255."""
+    return (matlab_imresize(lq, scale).float() - gt.float()).abs().mean().item()
+
+
+def _read_gt(job: _Job) -> Tensor:
+    image = read_image(job.gt_path)
+    if job.shrink == 1:
+        return image
+    return BicubicDegradation()(crop_to_multiple(image, job.shrink), job.shrink)
 
 
 def _read_lq(job: _Job, gt: Tensor, scale: int) -> Tensor:

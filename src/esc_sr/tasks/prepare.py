@@ -28,11 +28,15 @@ def run(cfg: DictConfig) -> PrepareResult:
     console = Console()
     if not OmegaConf.is_list(cfg.scales):
         raise InputError(f"scales must be a list such as scales=[2,4], got {cfg.scales}")
+    if not OmegaConf.is_list(cfg.shrink):
+        raise InputError(f"shrink must be a list such as shrink=[1,2], got {cfg.shrink}")
     recipe = CutRecipe(
         scales=tuple(cfg.scales),
         window_size=cfg.window_size,
         step=cfg.step,
         threshold=cfg.threshold,
+        shrink=tuple(cfg.shrink),
+        min_error=cfg.min_error,
     )
     with Progress(
         TextColumn("{task.description}"),
@@ -57,8 +61,9 @@ def run(cfg: DictConfig) -> PrepareResult:
         )
     console.print(
         f"{result.images} images, {result.subimages} sub-images in {cfg.gt_out}"
-        f"{'.lmdb' if cfg.lmdb else ''}; wrote {result.written} files, "
-        f"{result.megabytes:.1f} MB, in {result.seconds:.1f} s",
+        f"{'.lmdb' if cfg.lmdb else ''}"
+        f"{f', {result.left_out} left out' if recipe.min_error else ''}; "
+        f"wrote {result.written} files, {result.megabytes:.1f} MB, in {result.seconds:.1f} s",
         highlight=False,
         soft_wrap=True,
     )
