@@ -306,3 +306,22 @@ def test_nothing_is_made_by_looking(here):
     touch("in/a.png")
     jobs("in", "new/out")
     assert sorted(path.name for path in here.iterdir()) == ["in"]
+
+
+def test_without_an_output_results_lie_beside_their_pictures(here):
+    touch("a.png", "sub/b.JPG", "c.gif", "d[1].png")
+    found = jobs(["a.png", "~/sub/b.JPG", "c.gif", "a.png", "d[1].png"], None, suffix="_x4")
+    assert found == [
+        ("a.png", "a_x4.png"),
+        (str(here / "sub/b.JPG"), str(here / "sub/b_x4.JPG")),
+        ("c.gif", "c_x4.png"),
+        ("d[1].png", "d[1]_x4.png"),
+    ]
+    assert jobs("a.png", None, suffix="_x2.5", extension="webp") == [("a.png", "a_x2.5.webp")]
+    for many in ("sub", "*.png"):
+        assert "may be many pictures: give a folder for the results with -o" in refusal(many, None)
+    assert "no such file" in refusal("nothing.png", None)
+    assert "is a URL" in refusal("http://a/b.png", None)
+    assert "empty path" in refusal("", None)
+    touch("a_x4.png")
+    assert "would be replaced" in refusal(["a.png", "a_x4.png"], None, suffix="_x4")

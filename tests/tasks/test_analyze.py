@@ -240,7 +240,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "give something to analyze: a checkpoint, or model=esc"),
+        (["scale=8"], "no weights for scale=8 come with this package"),
         (["kind=cka", *MODEL], "unknown kind 'cka'; choose one of: similarity, lam, erf"),
         (["measure=dot", *MODEL], "unknown measure 'dot'; choose one of: cka, attention"),
         (["estimator=best", *MODEL], "unknown estimator 'best'; choose one of: unbiased, plain"),

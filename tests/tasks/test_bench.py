@@ -244,10 +244,17 @@ def test_names_and_files_are_subjects_too(tmp_path, monkeypatch):
     assert ratio.latency.median > 0
 
 
+def test_nothing_means_the_packaged_weights(not_run):
+    (record,) = run(compose("lq_size=[8,8]"))
+    assert (record.network, record.scale) == ("esc_tiny_x4.safetensors", 4)
+    eager, sdpa = run(compose("lq_size=[8,8]", "attention=[eager,sdpa]"))
+    assert (eager.network, eager.attention, sdpa.attention) == (record.network, "eager", "sdpa")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "give one thing to measure"),
+        (["scale=8"], "no weights for scale=8 come with this package"),
         (["model=[esc,rdn]", "checkpoint=a.pth"], "give one thing to measure"),
         (["model=custom", "model._target_=nowhere.Net"], r"model\._target_=nowhere\.Net cannot be"),
         (["model=custom"], "add model._target_="),

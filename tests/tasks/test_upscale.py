@@ -247,12 +247,30 @@ def test_options_that_are_not_known_are_one_line(run, tmp_path, argument, messag
     assert message in err
 
 
-def test_without_weights_it_says_how_to_get_some(run, tmp_path):
+def test_nothing_but_a_picture_is_needed(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "a.jpg")
+    status, out, _ = run("a.jpg", weights=None)
+    assert (status, out.splitlines()[0]) == (0, "a_x4.jpg")
+    with Image.open("a_x4.jpg") as result:
+        assert (result.size, result.format) == ((48, 36), "JPEG")
+    status, out, _ = run("a.jpg", "--scale", "2.5", "--format", "png", weights=None)
+    assert status == 0
+    with Image.open("a_x2.5.png") as result:
+        assert result.size == (30, 23)
+
+
+def test_packaged_weights_have_names(run, tmp_path):
     source = picture(tmp_path / "a.png")
-    status, _, err = run(source, "-o", tmp_path / "b.png", weights=None)
+    assert run(source, "-o", tmp_path / "b.png", weights="esc_tiny_x4")[0] == 0
+    assert run(source, "-o", tmp_path / "c.png", weights=None)[0] == 0
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
+    status, _, err = run(source, "-o", tmp_path / "d.png", weights="esc_tinny_x4")
     assert status == 1
-    assert "no weights" in err
-    assert "--checkpoint" in err
+    assert "checkpoint not found: esc_tinny_x4; packaged are: esc_tiny_x4" in err
+    status, _, err = run(source, "--scale", "8", weights=None)
+    assert status == 1
+    assert "no weights for scale=8 come with this package (there are: ×4)" in err
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(run, tmp_path):

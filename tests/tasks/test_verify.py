@@ -94,7 +94,7 @@ def test_the_exit_status_says_it(benchmarks, monkeypatch, tolerance, status):
         (["table=bicubic_x4", "checkpoint=[a.pth,b.pth]"], "compares one checkpoint with one row"),
         (["table=bicubic_x4", "model=bicubic", "tolerance_psnr=-1"], "must be 0 or more, got -1"),
         (["table=bicubic_x4", "model=bicubic", "tolerance_ssim=x"], "must be 0 or more, got x"),
-        (["table=bicubic_x4"], "give one thing to evaluate"),
+        (["table=bicubic_x4"], "give one thing to verify"),
     ],
 )
 def test_bad_input_is_told_in_one_line(overrides, message, tmp_path):

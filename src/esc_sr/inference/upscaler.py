@@ -24,6 +24,7 @@ from esc_sr.inference.self_ensemble import self_ensemble
 from esc_sr.models.checkpoints import load_model
 from esc_sr.models.esc import ESCBase
 from esc_sr.models.for_inference import AUTOCAST_DTYPES, DTYPES, Precision, for_inference
+from esc_sr.models.packaged import default_weights
 
 Pixels = NDArray[Any]
 Progress = Callable[[float], None]
@@ -40,7 +41,8 @@ class Upscaler:
         network: A network mapping `(B, 3, H, W)` in [0, 1] to `(B, 3, s·H, s·W)` with an attribute
             `scale`, or the path of a checkpoint. Of an ESC or ESC-FP a copy is used, made fast by
             `models.for_inference`, with the same results. The path of an `.onnx` file, or an
-            `OnnxNetwork`: onnxruntime computes, on the CPU.
+            `OnnxNetwork`: onnxruntime computes, on the CPU. None: the packaged weights for the
+            scale.
         scale: Enlargement wanted; None: the network's. A smaller one is reached by shrinking the
             network's result as MATLAB's bicubic does.
         device: "cpu", "cuda", …; "auto": the accelerator there is, else the CPU.
@@ -68,7 +70,7 @@ class Upscaler:
 
     def __init__(
         self,
-        network: nn.Module | str | Path,
+        network: nn.Module | str | Path | None = None,
         *,
         scale: float | None = None,
         device: str = "auto",
@@ -87,6 +89,8 @@ class Upscaler:
             raise InputError("tiling=exact reads what each layer needs: leave overlap out")
         if memory_gib is not None and not memory_gib > 0:
             raise InputError(f"memory must be a positive number of GiB, got {memory_gib}")
+        if network is None:
+            network = default_weights(scale)
         if not isinstance(network, nn.Module):
             is_onnx = Path(network).suffix.lower() == ".onnx"
             network = OnnxNetwork(network) if is_onnx else load_model(network)

@@ -31,6 +31,7 @@ from esc_sr.models.esc import ESC, NUM_COLORS, ESCBase, title_of
 from esc_sr.models.esc_fp import ESCFP
 from esc_sr.models.esc_real import ESCReal, ESCRealM
 from esc_sr.models.others import in_our_names, looks_like
+from esc_sr.models.packaged import find_weights, packaged_weights
 from esc_sr.models.pickles import foreign_globals
 
 Network = type[ESC] | type[ESCFP] | type[ESCReal] | type[ESCRealM]
@@ -78,7 +79,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Args:
         path: A `.safetensors` file, a Lightning `.ckpt` (its averaged weights, if it has them),
             or a `.pth`/`.pt` holding a state dict bare or under `params_ema`, `params-ema`,
-            `params` or `state_dict`.
+            `params` or `state_dict`; or the name of packaged weights, such as "esc_tiny_x4".
 
     Returns:
         The weights and, if recorded, the configuration.
@@ -87,11 +88,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         InputError: There is no such file, it cannot be read without unpickling foreign objects,
             or it holds no weights.
     """
-    path = Path(path).expanduser()
+    path = find_weights(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file in it, such as {path}/model.safetensors")
     if not path.is_file():
-        raise InputError(f"checkpoint not found: {path}")
+        names = f"; packaged are: {', '.join(packaged_weights())}" if not path.suffix else ""
+        raise InputError(f"checkpoint not found: {path}{names}")
     if path.suffix.lower() in _PROGRAMS:
         raise InputError(
             f"{path} is an exported program, not weights: give the checkpoint that it was made of; "

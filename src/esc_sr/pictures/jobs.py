@@ -34,11 +34,16 @@ class Job:
 
 
 def find_jobs(
-    inputs: Sequence[str], output: str | Path, *, extension: str | None = None
+    inputs: Sequence[str],
+    output: str | Path | None,
+    *,
+    extension: str | None = None,
+    suffix: str = "_sr",
 ) -> list[Job]:
     """Find the pictures that are meant and say where each result goes.
 
-    One picture and an output with the extension of a picture give that very file. Else the output
+    Without an output, results lie beside their pictures, with a suffix to the name. One picture
+    and an output with the extension of a picture give that very file. Else the output
     is a folder: the pictures of a folder keep their places below it, those of a glob their places
     below its part before the first wildcard, others lie directly in it. Hidden files and folders
     are left out, and so is the output folder if it lies in an input. A picture that is given twice
@@ -46,9 +51,10 @@ def find_jobs(
 
     Args:
         inputs: Files, folders (searched to the bottom) or globs such as `photos/**/*.jpg`.
-        output: A file or a folder.
+        output: A file or a folder; None: beside the pictures, which must be files then.
         extension: Extension of the results, such as "png"; None: as the picture, or `.png` where
             that cannot be written.
+        suffix: What follows the name of a picture in that of a result beside it, such as "_x4".
 
     Returns:
         The jobs, sorted within a folder; folders below an input that cannot be read come last.
@@ -59,6 +65,8 @@ def find_jobs(
     """
     if extension and _dotted(extension) not in WRITABLE:
         raise InputError(f"cannot write {extension}; use one of: {', '.join(WRITABLE)}")
+    if output is None:
+        return _beside(inputs, suffix, extension)
     target = _output(str(output))
     found: dict[tuple[str, Path], Path] = {}  # what it really is and its place -> how it was given
     unreadable: list[OSError] = []
@@ -75,6 +83,24 @@ def find_jobs(
         ]
     _check(jobs)
     return jobs + [Job(Path(error.filename), target, _reason(error)) for error in unreadable]
+
+
+def _beside(inputs: Sequence[str], suffix: str, extension: str | None) -> list[Job]:
+    jobs: dict[str, Job] = {}
+    for text in inputs:
+        _refuse_url(text)
+        if not text:
+            raise InputError("an input is an empty path; give a picture")
+        source = Path(os.path.expanduser(text))
+        if os.path.isdir(source) or (glob.has_magic(text) and not os.path.exists(source)):
+            raise InputError(f"{text} may be many pictures: give a folder for the results with -o")
+        if not os.path.exists(source):
+            raise InputError(f"no such file or folder: {source}; check the path")
+        target = _renamed(source, extension)
+        target = target.with_name(f"{target.stem}{suffix}{target.suffix}")
+        jobs.setdefault(os.path.realpath(source), Job(source, target))
+    _check(list(jobs.values()))
+    return list(jobs.values())
 
 
 def _output(text: str) -> Path:

@@ -18,7 +18,6 @@ from esc_sr.data.sample import sample_dir
 from esc_sr.errors import InputError
 from esc_sr.profiling.macs import count_parameters
 from esc_sr.tasks.candidates import Candidate, candidates
-from esc_sr.tasks.networks import names_a_network
 
 _MOST_IMAGES = 64
 _MOST_NETWORKS = 2
@@ -71,15 +70,13 @@ def open_subjects(cfg: DictConfig, device: torch.device) -> list[Subject]:
         One or two, of one scale.
 
     Raises:
-        InputError: None or more are meant, of several scales, or one cannot be made.
+        InputError: More are meant, of several scales, or one cannot be made.
     """
     asked = cfg.copy()
     OmegaConf.set_readonly(asked, False)
     OmegaConf.set_struct(asked, False)
     asked.attentions = None  # one attention for all: kernels differ by rounding only
     chosen = cfg.get("model") or OmegaConf.create({})
-    if not names_a_network(chosen) and cfg.checkpoint is None and cfg.models is None:
-        raise InputError("give something to analyze: a checkpoint, or model=esc with fresh weights")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
         found = candidates(asked)

@@ -25,6 +25,7 @@ from esc_sr.tasks.networks import (
     names_a_network,
     refuse_empty_lists,
     takes_attention,
+    with_default_weights,
 )
 
 _DEFAULT_SCALE = 4
@@ -68,15 +69,16 @@ def candidates(cfg: DictConfig, *, chosen_model: str | None = None) -> list[Cand
     Args:
         cfg: With `model`, `models`, `attentions`, `checkpoint` and `scale` as in
             `conf/bench.yaml`. A checkpoint alone is one of ESC; with a model it holds the weights
-            of that.
+            of that. Nothing means the packaged weights.
         chosen_model: The file of `conf/model` that `cfg.model` is from; None: as Hydra knows it.
 
     Returns:
         One for each network, attention and scale; what has no attention to choose comes once.
 
     Raises:
-        InputError: Nothing or too much is given, or a network cannot be made.
+        InputError: Too much is given, or a network cannot be made.
     """
+    cfg = with_default_weights(cfg)
     chosen = cfg.get("model") or OmegaConf.create({})
     of_model = names_a_network(chosen)
     given = [cfg.checkpoint is not None or of_model, cfg.models is not None]

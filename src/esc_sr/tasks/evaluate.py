@@ -34,6 +34,7 @@ from esc_sr.tasks.networks import (
     open_networks,
     positional_checkpoints,
     refuse_empty_lists,
+    with_default_weights,
 )
 from esc_sr.tasks.results import write_results
 from esc_sr.tasks.tables import print_quality
@@ -57,6 +58,7 @@ def run(cfg: DictConfig) -> list[Evaluation]:
         InputError: Something in the configuration, a checkpoint or the data is wrong.
     """
     check_options(cfg)
+    cfg = with_default_weights(cfg)
     if cfg.output_dir is not None:
         make_folder(cfg.output_dir)
     networks = open_networks(cfg)

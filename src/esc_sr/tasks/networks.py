@@ -18,6 +18,7 @@ from esc_sr.config import instantiate, target_of
 from esc_sr.errors import InputError
 from esc_sr.models.checkpoints import load_model, load_weights, read_checkpoint
 from esc_sr.models.esc import ESCBase
+from esc_sr.models.packaged import default_weights, find_weights
 
 
 def positional_checkpoints(arguments: Sequence[str]) -> list[str]:
@@ -224,6 +225,29 @@ def build_network(model: Any, checkpoint: str | None = None) -> nn.Module:
     return network.eval()
 
 
+def with_default_weights(cfg: DictConfig) -> DictConfig:
+    """Put the packaged weights where a configuration gives no network and no images.
+
+    Args:
+        cfg: With `model`, `checkpoint` and `scale`; `models` and `sr_dir` if it has them.
+
+    Returns:
+        The same, or a copy with `checkpoint`: a path for each scale asked for, or that of ×4.
+
+    Raises:
+        InputError: There are none for a scale.
+    """
+    given = [cfg.get(key) for key in ("checkpoint", "models", "sr_dir")]
+    if given != [None] * 3 or names_a_network(cfg.get("model") or OmegaConf.create({})):
+        return cfg
+    refuse_empty_lists(cfg, "scale")
+    scales = cfg.scale if OmegaConf.is_list(cfg.scale) else [cfg.scale]
+    completed = cfg.copy()
+    OmegaConf.set_readonly(completed, False)
+    completed.checkpoint = list(dict.fromkeys(str(default_weights(scale)) for scale in scales))
+    return completed
+
+
 def names_a_network(model: DictConfig) -> bool:
     """Return whether a model's node says what to build; it may hold an attention only.
 
@@ -285,9 +309,10 @@ def checkpoint_names(checkpoint: Any) -> dict[str, str]:
         checkpoint: A path, or a list of them, as a configuration holds it.
 
     Returns:
-        Paths by name.
+        Paths by name; names of packaged weights have become their paths.
     """
-    paths = [str(path) for path in (checkpoint if OmegaConf.is_list(checkpoint) else [checkpoint])]
+    given = checkpoint if OmegaConf.is_list(checkpoint) else [checkpoint]
+    paths = [str(find_weights(path)) for path in given]
     files = [Path(path).name for path in paths]
     return {
         file if files.count(file) == 1 else path: path

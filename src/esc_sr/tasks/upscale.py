@@ -30,6 +30,7 @@ from esc_sr.inference.planning import Tiling
 from esc_sr.inference.upscaler import Upscaler
 from esc_sr.models.checkpoints import load_model
 from esc_sr.models.for_inference import DTYPES
+from esc_sr.models.packaged import default_weights
 from esc_sr.pictures.formats import FORMAT_OF
 from esc_sr.pictures.jobs import Job, find_jobs
 from esc_sr.pictures.reading import (
@@ -51,7 +52,8 @@ the memory stays bounded.
 
 EXAMPLES = """\
 examples:
-  esc-sr upscale photo.jpg -o photo_x4.png --checkpoint esc_x4.safetensors
+  esc-sr upscale photo.jpg                              writes photo_x4.jpg
+  esc-sr upscale photo.jpg -o large.png --scale 3
   esc-sr upscale photos -o enlarged --checkpoint esc_x4.safetensors --precision bf16
   esc-sr upscale photos -o enlarged --checkpoint esc_x4.onnx
   esc-sr upscale 'scans/**/*.tif' -o enlarged --checkpoint esc_x4.safetensors --dry-run
@@ -139,18 +141,23 @@ def parser() -> argparse.ArgumentParser:
         "inputs", nargs="+", metavar="PATH", help="pictures, folders (with theirs) or quoted globs"
     )
     made.add_argument(
-        "-o", "--output", required=True, metavar="OUT", help="a picture, or a folder for several"
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="a picture, or a folder for several; default: beside each, photo_x4.jpg",
     )
     made.add_argument(
         "--checkpoint",
         metavar="CKPT",
-        help="weights: .safetensors, .pth, .ckpt; or an .onnx",
+        help="weights: .safetensors, .pth, .ckpt, a name of packaged ones; or an .onnx; default: "
+        "the packaged ones for the scale",
     )
     made.add_argument(
         "--scale",
         type=float,
         metavar="S",
-        help="enlargement; less than the network's is reached by shrinking its result exactly",
+        help="enlargement; default: the network's, or 4; less than the network's is reached by "
+        "shrinking its result exactly",
     )
     saving = made.add_argument_group("saving")
     saving.add_argument(
@@ -232,8 +239,6 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--quality must be 1 to 100, got {options.quality}")
     if not options.max_megapixels > 0:
         raise InputError(f"--max-megapixels must be more than 0, got {options.max_megapixels:g}")
-    jobs = find_jobs(options.inputs, options.output, extension=options.format)
-    _check_saving(options, {FORMAT_OF.get(job.target.suffix.lower(), "") for job in jobs})
     upscaler = Upscaler(
         _load(options),
         scale=options.scale,
@@ -245,6 +250,13 @@ def run(options: argparse.Namespace) -> int:
         memory_gib=options.memory,
         self_ensemble=options.self_ensemble,
     )
+    jobs = find_jobs(
+        options.inputs,
+        options.output,
+        extension=options.format,
+        suffix=f"_x{float(upscaler.scale):g}",
+    )
+    _check_saving(options, {FORMAT_OF.get(job.target.suffix.lower(), "") for job in jobs})
     console = Console(highlight=False, soft_wrap=True)
     if upscaler.scale != upscaler.network_scale:
         console.print(
@@ -348,10 +360,11 @@ def _interrupts() -> Iterator[Callable[[], None]]:
 
 def _load(options: argparse.Namespace) -> nn.Module:
     if options.checkpoint is None:
-        raise InputError(
-            "no weights: this version brings none of its own yet; give some with --checkpoint, "
-            "such as the authors' .pth or a model.safetensors that `esc-sr train` has written"
-        )
+        if options.backend == "onnxruntime":
+            raise InputError(
+                "--backend onnxruntime needs an .onnx file: give one with --checkpoint"
+            )
+        return load_model(default_weights(options.scale), attention=options.attention)
     is_onnx = options.checkpoint.lower().endswith(".onnx")
     if options.backend == "onnxruntime" and not is_onnx:
         raise InputError(

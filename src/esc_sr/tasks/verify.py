@@ -111,6 +111,10 @@ def _completed(cfg: DictConfig, row: PublishedRow) -> DictConfig:
     if cfg.scale not in (None, row.scale):
         raise InputError(f"{cfg.table} is a row of ×{row.scale}, scale={cfg.scale} was asked for")
     of_esc = not names_a_network(cfg.get("model") or OmegaConf.create({}))
+    if of_esc and cfg.checkpoint is None and cfg.sr_dir is None:
+        raise InputError(
+            "give one thing to verify: checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
+        )
     if of_esc and cfg.checkpoint is not None:
         scale = load_model(cfg.checkpoint).scale
         if scale != row.scale:
