@@ -27,7 +27,10 @@ def replacing(path: Path) -> Iterator[Path]:
     # A name alone, no file yet: an interrupt before the `try` leaves nothing behind.
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # some writers, such as safetensors', let nobody else read
         os.replace(temporary, path)
     except OSError as error:
         if error.filename == str(temporary):  # a name that nobody has given

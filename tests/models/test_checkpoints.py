@@ -309,3 +309,10 @@ def test_saving_leaves_no_half_file(network, tmp_path, monkeypatch):
         save_model(network, path)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_others_may_read_what_is_saved_where_they_may_read_other_files(tmp_path):
+    usual = tmp_path / "usual"
+    usual.touch()
+    path = save_model(create_model("esc", scale=2, **TINY), tmp_path / "model.safetensors")
+    assert path.stat().st_mode == usual.stat().st_mode
