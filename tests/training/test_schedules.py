@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from esc_sr.errors import InputError
-from esc_sr.training.schedules import warmup_cosine, warmup_multistep
+from esc_sr.training.schedules import warmup_cosine, warmup_multistep, warmup_stable_decay
 
 
 def rates(make, steps):
@@ -28,6 +28,20 @@ def test_cosine_ends_at_the_floor_and_stays_there():
     assert seen[0] == 2.0
     assert seen[2] == pytest.approx(1.1)
     assert seen[4:] == pytest.approx([0.2, 0.2, 0.2])
+
+
+def test_stable_decay_falls_in_the_last_steps_only():
+    def make(max_steps):
+        return lambda o: warmup_stable_decay(o, warmup_steps=2, decay_steps=4, max_steps=max_steps)
+
+    short, long = rates(make(8), steps=10), rates(make(100), steps=10)
+    assert short[:5] == long[:5] == pytest.approx([1.0, 2.0, 2.0, 2.0, 2.0])
+    assert short[5:] == pytest.approx([2 - 1.0, 2 - 2 * 0.5**0.5, 2 - 2 * 0.75**0.5, 0.0, 0.0])
+    assert long[5:] == [2.0] * 5
+    with pytest.raises(
+        InputError, match=r"decay_steps=4 must lie between 0 and trainer.max_steps=3"
+    ):
+        rates(make(3), steps=1)
 
 
 def test_milestones_that_fall_are_refused():

@@ -60,5 +60,41 @@ def warmup_cosine(
     return LambdaLR(optimizer, factor)
 
 
+def warmup_stable_decay(
+    optimizer: Optimizer, *, warmup_steps: int, decay_steps: int, max_steps: int
+) -> LambdaLR:
+    """Rise linearly from zero, stay, and fall to zero in the last steps.
+
+    Until the fall begins nothing depends on the number of steps: a run can be resumed with more of
+    them, or ended from any of its checkpoints by a fall of its own.
+
+    Args:
+        optimizer: The optimizer.
+        warmup_steps: Steps of the rise; 0: none.
+        decay_steps: Steps of the fall, along one minus a square root.
+        max_steps: Step at which the fall ends.
+
+    Returns:
+        A scheduler to be stepped after every optimizer step.
+
+    Raises:
+        InputError: There are fewer steps than those of the fall.
+
+    Source: Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+    Durations", 2024.
+    """
+    if not 0 <= decay_steps <= max_steps:
+        raise InputError(
+            f"scheduler.decay_steps={decay_steps} must lie between 0 and "
+            f"trainer.max_steps={max_steps}"
+        )
+
+    def factor(step: int) -> float:
+        progress = (step - (max_steps - decay_steps)) / max(decay_steps, 1)
+        return _warmup(step, warmup_steps) * (1 - math.sqrt(min(max(progress, 0.0), 1.0)))
+
+    return LambdaLR(optimizer, factor)
+
+
 def _warmup(step: int, warmup_steps: int) -> float:
     return min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0
