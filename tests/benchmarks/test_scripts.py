@@ -29,7 +29,10 @@ SMALL = {
     "onnx": "--checkpoint CHECKPOINT --lq 16x24 --rounds 2",
     "tiling_seams": "CHECKPOINT --side 64 --tile 32",
     "upscale_memory": "--model esc_lt --size 60x40",
+    "before_after": "PHOTO@8,16 -o out.png --size 16",
 }
+# Print no table, but this.
+PRINTED = {"upscale_memory": "working memory", "before_after": "out.png: "}
 
 
 @pytest.mark.slow
@@ -40,7 +43,9 @@ def test_script_prints_a_table(script, tmp_path):
         network = create_model("esc_lt", scale=2, num_blocks=1, num_conv_attn=1, window_size=16)
         checkpoint = save_model(network, tmp_path / "small_x2.safetensors")
         arguments = [str(checkpoint) if a == "CHECKPOINT" else a for a in arguments]
-    arguments = [str(sample_dir("valid")) if a == "PHOTOS" else a for a in arguments]
+    photos = sample_dir("valid")
+    arguments = [str(photos) if a == "PHOTOS" else a for a in arguments]
+    arguments = [a.replace("PHOTO@", f"{next(photos.iterdir())}@") for a in arguments]
     done = subprocess.run(
         [sys.executable, SCRIPTS / f"{script}.py", *arguments],
         capture_output=True,
@@ -49,8 +54,8 @@ def test_script_prints_a_table(script, tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    if script == "upscale_memory":
-        assert "working memory" in done.stdout
+    if script in PRINTED:
+        assert PRINTED[script] in done.stdout
         return
     table = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert len(table) >= 4
