@@ -29,6 +29,7 @@ from esc_sr.files import replacing
 from esc_sr.inference.onnx_network import OnnxNetwork
 from esc_sr.models.checkpoints import load_model, load_weights, read_checkpoint
 from esc_sr.models.esc import ESCBase
+from esc_sr.models.packaged import find_weights
 from esc_sr.tasks.convert import with_output
 from esc_sr.tasks.networks import (
     at_scale,
@@ -84,7 +85,7 @@ def run(cfg: DictConfig) -> Export:
     output = output_path(cfg, lq_size)
     card = card_of(output)
     network = _network(cfg)
-    source = Path(cfg.checkpoint).expanduser()
+    source = find_weights(cfg.checkpoint)
     license = cfg.license if cfg.license is not None else license_in(source)
     made = deployable(network, precision=cfg.precision)
     scale = int(getattr(network, "scale", 0)) or int(cfg.scale)

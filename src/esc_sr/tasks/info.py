@@ -16,6 +16,7 @@ from rich.text import Text
 from esc_sr.config import hydra_main
 from esc_sr.errors import InputError, check_flags, printable
 from esc_sr.models.checkpoints import Checkpoint, network_of, read_checkpoint
+from esc_sr.models.packaged import find_weights
 from esc_sr.runs.record import FILE_NAME, RunRecord, read_record
 from esc_sr.tasks.info_networks import facts_of, text_of
 from esc_sr.tasks.info_programs import SUFFIXES, describe_program
@@ -67,7 +68,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         InputError: It cannot be read, or is not of a network of the family; of ONNX any network
             will do.
     """
-    path = Path(path).expanduser()
+    path = find_weights(path)
     if path.suffix.lower() in SUFFIXES:
         return describe_program(path)
     checkpoint = read_checkpoint(path)
