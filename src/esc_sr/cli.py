@@ -28,7 +28,7 @@ COMMANDS = {
         "esc_sr.tasks.analyze",
         "look inside: similarity of layers, attribution, receptive field, kernels, spectra",
     ),
-    "info": ("esc_sr.tasks.info", "tell what a file of weights is"),
+    "info": ("esc_sr.tasks.info", "tell what a file of weights, or a program, is"),
     "convert": ("esc_sr.tasks.convert", "give a trained network another bias, for flash attention"),
     "export": (
         "esc_sr.tasks.export",

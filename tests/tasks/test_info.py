@@ -86,7 +86,7 @@ def test_it_is_printed_and_given_as_json(tmp_path, capsys):
     ("content", "message"),
     [
         (None, "checkpoint not found: "),
-        (b"not weights", "it is damaged or holds objects other than tensors"),
+        (b"not weights", "it is damaged, or no file of weights at all"),
         ({"conv_first.weight": torch.ones(3)}, r"not the weights of .*conv_first\.weight"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 
 from esc_sr.errors import InputError
 from esc_sr.functional.windows import from_windows, to_windows
-from esc_sr.models.peers.swinir import SwinIRLight
+from esc_sr.models.peers.swinir import ShiftedWindowAttention, SwinIRLight
 from esc_sr.profiling.macs import count_macs, count_parameters
 
 PARAMETERS = {2: 910_152, 3: 918_267, 4: 929_628}
@@ -186,3 +186,13 @@ def test_impossible_values_are_named(changes, message):
     with pytest.raises(InputError, match=message) as caught, torch.device("meta"):
         SwinIRLight(**{"scale": 2, **changes})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2])
+@pytest.mark.parametrize("size", [(4, 4), (4, 12), (8, 8)])
+def test_what_is_exported_computes_the_same(size, shift):
+    """With open sides whole windows are padded and masked, in the place of smaller ones."""
+    attention = ShiftedWindowAttention(8, num_heads=2, window_size=4, shift=shift)
+    x = torch.randn(2, *size, 8)
+    padded = attention._attend_padded(attention.qkv(x).movedim(3, 1)).movedim(1, 3)
+    torch.testing.assert_close(attention.proj(padded), attention(x))
