@@ -30,13 +30,13 @@ from esc_sr.inference.onnx_network import OnnxNetwork
 from esc_sr.models.checkpoints import load_model, load_weights, read_checkpoint
 from esc_sr.models.esc import ESCBase
 from esc_sr.models.packaged import find_weights
-from esc_sr.tasks.convert import with_output
 from esc_sr.tasks.networks import (
     at_scale,
     build_network,
     check_attention,
     names_a_network,
     positional_checkpoints,
+    with_output,
 )
 from esc_sr.tasks.tables import print_whole
 
