@@ -49,8 +49,7 @@ def written_out(module, x):
     return module.end_conv(torch.stack(images))
 
 
-@pytest.mark.parametrize("scale", [1, 2, 3])
-@pytest.mark.parametrize("size", [(2, 3), (1, 2)])
+@pytest.mark.parametrize(("scale", "size"), [(1, (3, 2)), (2, (2, 3)), (3, (1, 2))])
 def test_it_samples_as_written_out_and_has_its_gradients(scale, size):
     module = made(scale)
     x = torch.randn(2, 8, *size, requires_grad=True)

@@ -17,7 +17,8 @@ class DySample(nn.Module):
     Every output pixel of every group of channels is read at its own place in the low-resolution
     features, moved by an offset that a 1×1 convolution makes, times half a gate in (0, 1) made by
     another. Beyond the border the features go on as they end. Without offsets it is bilinear
-    interpolation.
+    interpolation. On CUDA PyTorch has no deterministic gradient of sampling, and says so where
+    `trainer.deterministic=true` asks for one.
 
     Args:
         dim: Channels of the features, a multiple of four.
@@ -56,7 +57,7 @@ class DySample(nn.Module):
             x: `(B, dim, H, W)`.
 
         Returns:
-            `(B, num_colors, s·H, s·W)`, in the type of the weights.
+            `(B, num_colors, s·H, s·W)`, in the type of `x`.
         """
         batch, _, height, width = x.shape
         offset = self.offset(x) * self.scope(x).sigmoid() * 0.5

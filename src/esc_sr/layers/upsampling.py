@@ -125,9 +125,11 @@ def upsampler_of(record: Tensor) -> str:
         InputError: It is none of `UPSAMPLERS`.
     """
     numbers = record.flatten()[: _RECORD_LENGTH + 1].tolist()
-    is_known = len(numbers) == _RECORD_LENGTH and 0 < numbers[0] <= _RECORD_VERSION_OF_TRAINNER
-    if is_known and numbers[1] in range(len(UPSAMPLERS)):
-        return UPSAMPLERS[int(numbers[1])]
+    is_whole = len(numbers) == _RECORD_LENGTH and all(float(one).is_integer() for one in numbers)
+    if is_whole and 0 < numbers[0] <= _RECORD_VERSION_OF_TRAINNER:
+        index = int(numbers[1])
+        if index in range(len(UPSAMPLERS)):
+            return UPSAMPLERS[index]
     raise InputError(
         f"these weights end in an upsampler that is not known here (to_img.MetaUpsample is "
         f"{numbers}); known are: {', '.join(UPSAMPLERS)}"

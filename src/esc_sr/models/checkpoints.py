@@ -222,8 +222,8 @@ def deduce_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             f"no 'lk_spatial' among {len(names)} entries ({_some(names)})"
             + (f"; they look like {known}, see model=spandrel" if known else "")
         )
-    head = _deduce_head(state_dict)
     try:
+        head = _deduce_head(state_dict)
         dim = state_dict["last.weight"].shape[0]
         num_blocks = _count(names, "blocks.")
         num_conv_attn = _count(names, "blocks.0.pconvs.")
@@ -366,16 +366,21 @@ def network_of_config(
             attention = attention_by_name(attention or "sdpa")
         assert attention is not None
         try:
-            return architecture(**config, attention=attention.computing_with(bias))
+            attention = attention.computing_with(bias)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-    if attention in (None, "conv_attn"):
-        return architecture(**config, attention=None)
-    name = attention if isinstance(attention, str) else attention.kernel.name
-    raise InputError(
-        f"{path} holds a network without self-attention (made with attention=conv_attn); "
-        f"attention={name} does not apply to it"
-    )
+    elif attention in (None, "conv_attn"):
+        attention = None
+    else:
+        name = attention if isinstance(attention, str) else attention.kernel.name
+        raise InputError(
+            f"{path} holds a network without self-attention (made with attention=conv_attn); "
+            f"attention={name} does not apply to it"
+        )
+    try:
+        return architecture(**config, attention=attention)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _merged_config(checkpoint: Checkpoint) -> dict[str, Any]:
