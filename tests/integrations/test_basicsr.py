@@ -109,6 +109,7 @@ def test_nothing_is_lost_in_silence():
         path__resume_state="a.state",
         val__metrics__psnr__crop_border=4,
         network_g__something=1,
+        model_type="RealESRGANModel",
     )
     assert set(experiment_of(content).not_carried) == {
         "logger.save_checkpoint_freq",
@@ -125,6 +126,7 @@ def test_nothing_is_lost_in_silence():
         "path.resume_state",
         "val.metrics.psnr.crop_border",
         "network_g.something",
+        "model_type",
     }
 
 

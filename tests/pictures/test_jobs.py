@@ -324,4 +324,5 @@ def test_without_an_output_results_lie_beside_their_pictures(here):
     assert "is a URL" in refusal("http://a/b.png", None)
     assert "empty path" in refusal("", None)
     touch("a_x4.png")
-    assert "would be replaced" in refusal(["a.png", "a_x4.png"], None, suffix="_x4")
+    assert jobs(["a.png", "a_x4.png"], None, suffix="_x4") == [("a.png", "a_x4.png")]
+    assert jobs("a_x4.png", None, suffix="_x4") == [("a_x4.png", "a_x4_x4.png")]

@@ -103,6 +103,18 @@ def test_what_is_no_network_of_the_family_is_told_in_one_line(tmp_path, capsys, 
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_of_several_files_the_others_are_told(tmp_path, capsys):
+    path = save_model(create_model("esc", scale=2, **TINY), tmp_path / "x.safetensors")
+    (tmp_path / "y.pth").write_bytes(b"nothing")
+    with pytest.raises(SystemExit, match="1"):
+        main([str(tmp_path / "y.pth"), str(path), "json=true"])
+    captured = capsys.readouterr()
+    broken, known = json.loads(captured.out)
+    assert broken.keys() == {"file", "error"}
+    assert known["scale"] == 2
+    assert captured.err == f"esc-sr: error: 1 of 2 tell nothing: {tmp_path / 'y.pth'}\n"
+
+
 @pytest.fixture(scope="module")
 def onnx():
     return pytest.importorskip("onnx")

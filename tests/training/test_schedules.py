@@ -38,10 +38,11 @@ def test_stable_decay_falls_in_the_last_steps_only():
     assert short[:5] == long[:5] == pytest.approx([1.0, 2.0, 2.0, 2.0, 2.0])
     assert short[5:] == pytest.approx([2 - 1.0, 2 - 2 * 0.5**0.5, 2 - 2 * 0.75**0.5, 0.0, 0.0])
     assert long[5:] == [2.0] * 5
-    with pytest.raises(
-        InputError, match=r"decay_steps=4 must lie between 0 and trainer.max_steps=3"
-    ):
-        rates(make(3), steps=1)
+    assert rates(make(2), steps=3) == pytest.approx([1.0, 2 - 2 * 0.5**0.5, 0.0])
+    with pytest.raises(InputError, match=r"scheduler.decay_steps must be an integer of at least 0"):
+        rates(
+            lambda o: warmup_stable_decay(o, warmup_steps=0, decay_steps=-4, max_steps=9), steps=1
+        )
 
 
 def test_milestones_that_fall_are_refused():

@@ -84,6 +84,8 @@ class OnnxModel:
             return "its input has any shape"
         if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != _COLORS):
             return f"its input has the shape ({', '.join(map(_side, shape))})"
+        if shape[1] != _COLORS and shape[3] == _COLORS:
+            return f"its input has the shape ({', '.join(map(_side, shape))}), channels last"
         if isinstance(shape[2], int) != isinstance(shape[3], int):
             return "it takes images of one height or width only, and of any in the other direction"
         if made.shape is not None and (

@@ -28,6 +28,8 @@ _ARGUMENTS = {
 _ATTENTION = {"Naive": "eager", "SDPA": "sdpa", "Flex": "flex"}
 _OPTIMIZERS = {"Adam": "adam", "AdamW": "adamw"}
 _LOSSES = {("L1Loss",): "l1", ("CharbonnierLoss",): "charbonnier", ("L1Loss", "FFTLoss"): "l1_fft"}
+# Trained by what is carried here; others add losses, networks or data of their own.
+_MODEL_TYPES = {None, "SRModel", "ESRModel"}
 # What needs no counterpart: names, and how BasicSR goes about things that are settled here.
 _NEEDLESS = {
     "name",
@@ -124,6 +126,9 @@ def experiment_of(options: Mapping[str, Any]) -> Experiment:
     _data(reader, found, scale)
     _training(reader, found)
     _looking_on(reader, found, scale)
+    kind = options.get("model_type")
+    if kind not in _MODEL_TYPES:
+        found.not_carried["model_type"] = f"{kind}: trained by train.pixel_opt alone, as an SRModel"
     for key, value in reader.left().items():
         reason = next((r for k, r in _REASONS.items() if key == k or key.startswith(k + ".")), "")
         found.not_carried.setdefault(key, f"{value}" + (f": {reason}" if reason else ""))

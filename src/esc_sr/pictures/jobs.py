@@ -42,7 +42,8 @@ def find_jobs(
 ) -> list[Job]:
     """Find the pictures that are meant and say where each result goes.
 
-    Without an output, results lie beside their pictures, with a suffix to the name. One picture
+    Without an output, results lie beside their pictures, with a suffix to the name; a picture that
+    is the result of another one given is left out, as `*.jpg` gives it the second time. One picture
     and an output with the extension of a picture give that very file. Else the output
     is a folder: the pictures of a folder keep their places below it, those of a glob their places
     below its part before the first wildcard, others lie directly in it. Hidden files and folders
@@ -99,8 +100,10 @@ def _beside(inputs: Sequence[str], suffix: str, extension: str | None) -> list[J
         target = _renamed(source, extension)
         target = target.with_name(f"{target.stem}{suffix}{target.suffix}")
         jobs.setdefault(os.path.realpath(source), Job(source, target))
-    _check(list(jobs.values()))
-    return list(jobs.values())
+    results = {os.path.realpath(job.target) for job in jobs.values()}
+    found = [job for source, job in jobs.items() if source not in results]
+    _check(found)
+    return found
 
 
 def _output(text: str) -> Path:

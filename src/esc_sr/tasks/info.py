@@ -33,15 +33,31 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
         For each file what is known of it, plain values by name.
 
     Raises:
-        InputError: A file cannot be read, or is not of a network of the family.
+        InputError: A file cannot be read, or is not of a network of the family; of several, when
+            the others have been told.
     """
     check_flags(json=cfg.json)
     if not OmegaConf.is_list(cfg.files) or not cfg.files:
         raise InputError("give files of weights or programs: esc-sr info FILE...")
-    found = [describe(str(path)) for path in cfg.files]
-    if cfg.json:
+    found: list[dict[str, Any]] = []
+    for path in map(str, cfg.files):
+        try:
+            found.append(describe(path))
+        except InputError as error:
+            if len(cfg.files) == 1:
+                raise
+            found.append({"file": path, "error": str(error)})
+    _tell(found, as_json=cfg.json)
+    failed = [facts["file"] for facts in found if "error" in facts]
+    if failed:
+        raise InputError(f"{len(failed)} of {len(found)} tell nothing: {', '.join(failed)}")
+    return found
+
+
+def _tell(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
         sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-        return found
+        return
     console = Console()
     for facts in found:
         title = Text(printable(facts["file"]))
@@ -52,7 +68,6 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
             if name != "file" and value is not None:
                 table.add_row(name, Text(printable(text_of(value))))
         console.print(table)
-    return found
 
 
 def describe(path: str | Path) -> dict[str, Any]:

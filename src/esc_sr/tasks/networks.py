@@ -244,7 +244,8 @@ def with_default_weights(cfg: DictConfig) -> DictConfig:
     scales = cfg.scale if OmegaConf.is_list(cfg.scale) else [cfg.scale]
     completed = cfg.copy()
     OmegaConf.set_readonly(completed, False)
-    completed.checkpoint = list(dict.fromkeys(str(default_weights(scale)) for scale in scales))
+    paths = [str(default_weights(scale, exactly=True)) for scale in scales]
+    completed.checkpoint = list(dict.fromkeys(paths))
     return completed
 
 

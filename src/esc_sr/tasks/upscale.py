@@ -53,7 +53,6 @@ the memory stays bounded.
 EXAMPLES = """\
 examples:
   esc-sr upscale photo.jpg                              writes photo_x4.jpg
-  esc-sr upscale photo.jpg -o large.png --scale 3
   esc-sr upscale photos -o enlarged --checkpoint esc_x4.safetensors --precision bf16
   esc-sr upscale photos -o enlarged --checkpoint esc_x4.onnx
   esc-sr upscale 'scans/**/*.tif' -o enlarged --checkpoint esc_x4.safetensors --dry-run
@@ -144,20 +143,18 @@ def parser() -> argparse.ArgumentParser:
         "-o",
         "--output",
         metavar="OUT",
-        help="a picture, or a folder for several; default: beside each, photo_x4.jpg",
+        help="a picture or a folder; default: beside each",
     )
     made.add_argument(
         "--checkpoint",
         metavar="CKPT",
-        help="weights: .safetensors, .pth, .ckpt, a name of packaged ones; or an .onnx; default: "
-        "the packaged ones for the scale",
+        help="weights, or an .onnx; default: packaged ones",
     )
     made.add_argument(
         "--scale",
         type=float,
         metavar="S",
-        help="enlargement; default: the network's, or 4; less than the network's is reached by "
-        "shrinking its result exactly",
+        help="enlargement; less than the network's is reached by shrinking its result exactly",
     )
     saving = made.add_argument_group("saving")
     saving.add_argument(

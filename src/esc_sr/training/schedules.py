@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, check_integers
 
 
 def warmup_multistep(
@@ -71,23 +71,21 @@ def warmup_stable_decay(
     Args:
         optimizer: The optimizer.
         warmup_steps: Steps of the rise; 0: none.
-        decay_steps: Steps of the fall, along one minus a square root.
+        decay_steps: Steps of the fall, along one minus a square root; all of them if there are
+            fewer.
         max_steps: Step at which the fall ends.
 
     Returns:
         A scheduler to be stepped after every optimizer step.
 
     Raises:
-        InputError: There are fewer steps than those of the fall.
+        InputError: A number of steps is negative.
 
     Source: Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
     Durations", 2024.
     """
-    if not 0 <= decay_steps <= max_steps:
-        raise InputError(
-            f"scheduler.decay_steps={decay_steps} must lie between 0 and "
-            f"trainer.max_steps={max_steps}"
-        )
+    check_integers(0, **{"scheduler.decay_steps": decay_steps})
+    decay_steps = min(decay_steps, max_steps)
 
     def factor(step: int) -> float:
         progress = (step - (max_steps - decay_steps)) / max(decay_steps, 1)

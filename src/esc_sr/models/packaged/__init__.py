@@ -39,24 +39,25 @@ def find_weights(path: str | Path) -> Path:
     return path if path.exists() else packaged_weights().get(str(path), path)
 
 
-def default_weights(scale: float | None = None) -> Path:
+def default_weights(scale: float | None = None, *, exactly: bool = False) -> Path:
     """Find the packaged weights that commands use unless they are given others.
 
     Args:
-        scale: Enlargement wanted; the next larger one there is will do. None: ×4.
+        scale: Enlargement wanted; None: ×4.
+        exactly: No other will do; else the next larger one, whose results can be shrunk.
 
     Returns:
         The file.
 
     Raises:
-        InputError: None of them enlarge so much.
+        InputError: There are none for this scale.
 
     Example:
         >>> default_weights().name, default_weights(scale=3.5).name
         ('esc_tiny_x4.safetensors', 'esc_tiny_x4.safetensors')
     """
     wanted = _DEFAULT_SCALE if scale is None else scale
-    large_enough = [known for known in _DEFAULTS if known >= wanted]
+    large_enough = [s for s in _DEFAULTS if s == wanted or (s > wanted and not exactly)]
     if not large_enough:
         raise InputError(
             f"no weights for scale={wanted:g} come with this package (there are: "
