@@ -34,16 +34,17 @@ def main() -> None:
     arguments = parser.parse_args()
     upscaler = Upscaler(arguments.checkpoint, scale=arguments.scale)
     rows = [panels(text, upscaler, arguments) for text in arguments.crops]
-    inches = 2.4
-    figure, axes = plt.subplots(
-        len(rows), 4, figsize=(4 * inches, len(rows) * inches * 1.09), squeeze=False
-    )
+    inches, room = 2.4, 0.25
+    height = len(rows) * (inches + room)
+    figure, axes = plt.subplots(len(rows), 4, figsize=(4 * inches, height), squeeze=False)
     for row, shown in zip(axes, rows, strict=True):
         for axis, (title, image) in zip(row, shown.items(), strict=True):
             axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set_title(title, fontsize=9)
             axis.axis("off")
-    figure.subplots_adjust(left=0, right=1, bottom=0, top=0.94, wspace=0.02, hspace=0.12)
+    figure.subplots_adjust(
+        left=0, right=1, bottom=0, top=1 - room / height, wspace=0.02, hspace=room / inches
+    )
     figure.savefig(arguments.output, dpi=160, pil_kwargs={"quality": 88})
     with Image.open(arguments.output) as written:
         print(f"{arguments.output}: {written.width}×{written.height}")

@@ -54,7 +54,7 @@ def test_the_card_tells_what_evaluate_measures(name, shared_dir):
 
 def test_they_are_better_than_bicubic_on_the_packaged_photographs():
     found = measured(default_weights(), "sets=[sample]")
-    assert found["sample", "network"] > found["sample", "bicubic"] + 0.5
+    assert found["sample", "network"] > found["sample", "bicubic"] + 0.4
 
 
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
