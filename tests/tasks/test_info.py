@@ -14,8 +14,7 @@ from esc_sr.models.peers.rdn import RDN
 from esc_sr.profiling.macs import count_macs
 from esc_sr.tasks import train
 from esc_sr.tasks.info import describe, main
-
-TINY = {"dim": 16, "partial_dim": 8, "num_blocks": 1, "num_conv_attn": 1, "window_size": 8}
+from tiny import NETWORK as TINY
 
 
 @pytest.mark.parametrize("name", ["esc", "esc_lt", "esc_fp", "esc_attn", "esc_real", "esc_real_m"])

@@ -10,15 +10,9 @@ from esc_sr import create_model, load_model, save_model
 from esc_sr.config import compose_config
 from esc_sr.models.pickles import globals_of
 from esc_sr.tasks import export, train
+from tiny import NETWORK
 
-TINY = {
-    "dim": 16,
-    "partial_dim": 8,
-    "num_blocks": 1,
-    "num_conv_attn": 1,
-    "window_size": 8,
-    "num_heads": 2,
-}
+TINY = {**NETWORK, "num_heads": 2}
 # What spandrel, and with it chaiNNer, lets a pickle ask for, and the storages that torch itself
 # knows without asking. "Byte" is what the heads of ESC-Real-M record.
 REBUILT = {"collections.OrderedDict", "torch._utils._rebuild_tensor_v2"}

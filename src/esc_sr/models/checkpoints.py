@@ -44,7 +44,7 @@ _STATE_DICT_KEYS = ("params_ema", "params-ema", "params", "state_dict")
 # What wraps the names: Lightning's module, torch.compile, DDP.
 _PREFIXES = ("network.", "_orig_mod.", "module.")
 # What `esc-sr export` writes beside files of weights.
-_PROGRAMS = (".onnx", ".pt2")
+PROGRAM_SUFFIXES = (".onnx", ".pt2")
 _LONGEST = 80  # of a name in an error
 # Settings that the shapes of weights leave open, some of them or always.
 _NOT_IN_WEIGHTS = ("window_size", "num_heads", "geometric_ensemble", "dynamic_kernel")
@@ -94,7 +94,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         names = f"; packaged are: {', '.join(packaged_weights())}" if not path.suffix else ""
         raise InputError(f"checkpoint not found: {path}{names}")
-    if path.suffix.lower() in _PROGRAMS:
+    if path.suffix.lower() in PROGRAM_SUFFIXES:
         raise InputError(
             f"{path} is an exported program, not weights: give the checkpoint that it was made of; "
             "`esc-sr info` tells its name, and `esc-sr upscale` runs ONNX"

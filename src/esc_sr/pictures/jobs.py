@@ -90,16 +90,13 @@ def _beside(inputs: Sequence[str], suffix: str, extension: str | None) -> list[J
     jobs: dict[str, Job] = {}
     for text in inputs:
         _refuse_url(text)
-        if not text:
-            raise InputError("an input is an empty path; give a picture")
-        source = Path(os.path.expanduser(text))
-        if os.path.isdir(source) or (glob.has_magic(text) and not os.path.exists(source)):
+        path = os.path.expanduser(text)
+        if os.path.isdir(path) or (glob.has_magic(text) and not os.path.exists(path)):
             raise InputError(f"{text} may be many pictures: give a folder for the results with -o")
-        if not os.path.exists(source):
-            raise InputError(f"no such file or folder: {source}; check the path")
-        target = _renamed(source, extension)
-        target = target.with_name(f"{target.stem}{suffix}{target.suffix}")
-        jobs.setdefault(os.path.realpath(source), Job(source, target))
+        for source, _ in _pictures(text, Path(), []):
+            target = _renamed(source, extension)
+            target = target.with_name(f"{target.stem}{suffix}{target.suffix}")
+            jobs.setdefault(os.path.realpath(source), Job(source, target))
     results = {os.path.realpath(job.target) for job in jobs.values()}
     found = [job for source, job in jobs.items() if source not in results]
     _check(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,12 @@ from esc_sr.models.bias_conversion import convert_bias
 from esc_sr.models.checkpoints import load_model, save_model
 from esc_sr.models.esc import ESCBase
 from esc_sr.tasks.evaluate import uncut_plan
-from esc_sr.tasks.networks import at_scale, positional_checkpoints, with_output
+from esc_sr.tasks.networks import (
+    at_scale,
+    check_output,
+    positional_checkpoints,
+    with_output,
+)
 from esc_sr.tasks.tables import print_whole
 
 _KINDS = ("fourier", "axial", "table")
@@ -164,13 +168,7 @@ def output_path(cfg: DictConfig) -> Path:
         raise InputError(f"output must be a file, such as -o flash.safetensors, got '{cfg.output}'")
     if output.suffix != ".safetensors" or output.is_dir():
         raise InputError(f"output must be a .safetensors file, got {output}")
-    if output.exists() and checkpoint.exists() and output.samefile(checkpoint):
-        raise InputError(f"{output} is the checkpoint itself: give another name with -o")
-    folder = next(parent for parent in output.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write {output}: {folder} is no folder that may be written to")
-    if output.exists() and not cfg.overwrite:
-        raise InputError(f"{output} exists already: give another name with -o, or overwrite=true")
+    check_output(output, checkpoint=checkpoint, overwrite=cfg.overwrite)
     return output
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from esc_sr.tasks.networks import (
     at_scale,
     build_network,
     check_attention,
+    check_output,
     names_a_network,
     positional_checkpoints,
     with_output,
@@ -155,14 +155,7 @@ def output_path(cfg: DictConfig, lq_size: tuple[int, int] | None) -> Path:
         raise InputError(f"output must be a file, such as -o model{suffix}, got '{cfg.output}'")
     if output.suffix != suffix or output.is_dir():
         raise InputError(f"format={cfg.format} needs a {suffix} file as output, got {output}")
-    if output.exists() and checkpoint.exists() and output.samefile(checkpoint):
-        raise InputError(f"{output} is the checkpoint itself: give another name with -o")
-    folder = next(parent for parent in output.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write {output}: {folder} is no folder that may be written to")
-    for path in (output, card_of(output)):
-        if path.exists() and not cfg.overwrite:
-            raise InputError(f"{path} exists already: give another name with -o, or overwrite=true")
+    check_output(output, card_of(output), checkpoint=checkpoint, overwrite=cfg.overwrite)
     return output
 
 

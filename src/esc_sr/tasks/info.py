@@ -15,11 +15,16 @@ from rich.text import Text
 
 from esc_sr.config import hydra_main
 from esc_sr.errors import InputError, check_flags, printable
-from esc_sr.models.checkpoints import Checkpoint, network_of, read_checkpoint
+from esc_sr.models.checkpoints import (
+    PROGRAM_SUFFIXES,
+    Checkpoint,
+    network_of,
+    read_checkpoint,
+)
 from esc_sr.models.packaged import find_weights
 from esc_sr.runs.record import FILE_NAME, RunRecord, read_record
 from esc_sr.tasks.info_networks import facts_of, text_of
-from esc_sr.tasks.info_programs import SUFFIXES, describe_program
+from esc_sr.tasks.info_programs import describe_program
 from esc_sr.tasks.networks import positional_paths
 
 
@@ -84,7 +89,7 @@ def describe(path: str | Path) -> dict[str, Any]:
             will do.
     """
     path = find_weights(path)
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in PROGRAM_SUFFIXES:
         return describe_program(path)
     checkpoint = read_checkpoint(path)
     facts: dict[str, Any] = {

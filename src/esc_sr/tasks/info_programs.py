@@ -17,7 +17,6 @@ from esc_sr.models.checkpoints import network_of_config
 from esc_sr.models.esc import ESCBase
 from esc_sr.tasks.info_networks import facts_of
 
-SUFFIXES = (".onnx", ".pt2")
 _MOST_BLOCKS = 10_000  # of a network that is built to be counted: a file may say anything
 
 

@@ -94,6 +94,28 @@ def with_output(arguments: Sequence[str]) -> list[str]:
     return turned
 
 
+def check_output(output: Path, *beside: Path, checkpoint: Path, overwrite: bool) -> None:
+    """See before any work that a file made of a checkpoint may be written.
+
+    Args:
+        output: The file.
+        beside: What is written with it, into the same folder.
+        checkpoint: What it is made of.
+        overwrite: Files that exist may be replaced; the checkpoint never.
+
+    Raises:
+        InputError: It may not.
+    """
+    if output.exists() and checkpoint.exists() and output.samefile(checkpoint):
+        raise InputError(f"{output} is the checkpoint itself: give another name with -o")
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {output}: {folder} is no folder that may be written to")
+    for path in (output, *beside):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} exists already: give another name with -o, or overwrite=true")
+
+
 def listed_choices(arguments: Sequence[str], *groups: str) -> list[str]:
     """Turn lists of choices, which Hydra's groups do not take, into keys of their own.
 
