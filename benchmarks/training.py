@@ -1,4 +1,4 @@
-"""Throughput and memory of a training step: forward, L1, backward, AdamW.
+"""A training step (forward, L1, backward, AdamW): throughput, memory, hours of a whole recipe.
 
 python benchmarks/training.py [--batch-size 4] [--crop 64] [--device cuda --precision bf16]
     [--attention sdpa flash:sdpa_flash] [--compile]
@@ -15,6 +15,8 @@ from in_turn import attention_of, esc, measure, print_conditions, print_table, r
 from torch import Tensor, nn
 
 from esc_sr.profiling.fresh import Setting
+
+RECIPE = 500_000 * 64  # patches that the paper trains on for each scale, of 64×64 LQ pixels
 
 
 class TrainingStep(nn.Module):
@@ -83,13 +85,14 @@ def main() -> None:
                 name,
                 f"{costs.median_ms:.0f}",
                 f"{1e3 * arguments.batch_size / costs.median_ms:.2f}",
+                f"{RECIPE / arguments.batch_size * costs.median_ms / 3.6e6:.0f}",
                 ratio_text(costs.ratio_to(found[arguments.attention[0]])),
                 f"{costs.memory_mib:.0f}",
             ]
             for name, costs in found.items()
         ]
     print_conditions(setting, rounds=arguments.rounds)
-    headings = ["network", "attention", "step (ms)", "patches/s"]
+    headings = ["network", "attention", "step (ms)", "patches/s", "recipe (h)"]
     headings += [f"÷ {arguments.attention[0]}", "memory (MiB)"]
     print_table(headings, rows, left=2)
 

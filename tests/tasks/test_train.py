@@ -17,14 +17,17 @@ from PIL import Image
 from esc_sr import load_model
 from esc_sr.config import compose_config
 from esc_sr.errors import InputError
+from esc_sr.files import file_digest
 from esc_sr.losses.weighted import WeightedLoss
 from esc_sr.models.checkpoints import read_checkpoint
+from esc_sr.models.packaged import find_weights
+from esc_sr.runs.record import read_record
 from esc_sr.tasks.train import check_accelerator, check_sharding, run
 from esc_sr.training import module
 from esc_sr.training.callbacks.checkpoint import LastCheckpoint
 from esc_sr.training.callbacks.latency import LatencyMonitor
 from esc_sr.training.module import SRLightningModule
-from tiny import TRAINING
+from tiny import MODEL, TRAINING
 
 # A network of a few thousand weights on the packaged photographs.
 TINY = [
@@ -195,6 +198,16 @@ def test_warm_start_takes_the_weights_of_another_scale(tmp_path):
     cold = weights(model)
     assert warm["to_img.weight"].shape[0] == 27
     assert all(torch.equal(warm[key], cold[key]) for key in cold if not key.startswith("to_img"))
+
+
+def test_warm_start_from_packaged_weights(tmp_path):
+    size = [word for word in TINY if word not in MODEL]  # the quickstart's: that of the weights
+    changes = ["init_from=esc_tiny_x4", "optimizer.lr=0.0", "trainer.max_steps=2", *FEW_CALLBACKS]
+    run(compose_config("train", [*size, *changes, f"paths.output_dir={tmp_path}"]))
+    warm, packaged = (weights(path) for path in (tmp_path / "model.safetensors", "esc_tiny_x4"))
+    body = [key for key in packaged if not key.startswith("to_img")]
+    assert all(torch.equal(warm[key], packaged[key].float()) for key in body)
+    assert read_record(tmp_path).files["init_from"] == file_digest(find_weights("esc_tiny_x4"))
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa", "conv_attn"])

@@ -19,6 +19,7 @@ import esc_sr
 from esc_sr.errors import InputError, printable
 from esc_sr.evaluation import Evaluation
 from esc_sr.files import file_digest, replacing
+from esc_sr.models.packaged import find_weights
 from esc_sr.profiling.conditions import device_name, versions
 from esc_sr.profiling.macs import count_macs, count_parameters
 from esc_sr.runs.fingerprint import fingerprint
@@ -210,7 +211,7 @@ def start_files(config: Mapping[str, Any], output_dir: Path) -> dict[str, str]:
         value = config.get(key)
         if not isinstance(value, str) or value == "last":
             continue
-        path = Path(value).expanduser()
+        path = find_weights(value)
         if path.is_file() and not path.resolve().is_relative_to(output_dir.resolve()):
             digests[key] = file_digest(path)
     return digests

@@ -31,6 +31,7 @@ from esc_sr.metrics.protocol import Protocol, check_distinct
 from esc_sr.models.bicubic import Bicubic
 from esc_sr.models.checkpoints import load_weights, read_checkpoint, save_model, warm_start
 from esc_sr.models.esc import ESCBase
+from esc_sr.models.packaged import find_weights
 from esc_sr.profiling.macs import count_parameters
 from esc_sr.runs.finding import find_finished
 from esc_sr.runs.record import number
@@ -317,7 +318,7 @@ def load_start(network: torch.nn.Module, init_from: str | None, resume_from: Pat
 
     Args:
         network: The network, changed in place.
-        init_from: Weights of any scale for a new run, or None.
+        init_from: Weights of any scale for a new run, a path or the name of packaged ones, or None.
         resume_from: Checkpoint of the run to go on with, or None. Lightning loads it again, but
             its own words for a file that does not fit fill a screen.
 
@@ -333,7 +334,7 @@ def load_start(network: torch.nn.Module, init_from: str | None, resume_from: Pat
             )
         load_weights(network, checkpoint.state_dict, source=str(resume_from))
     elif init_from is not None:
-        if not Path(init_from).expanduser().is_file():
+        if not find_weights(init_from).is_file():
             raise InputError(
                 f"init_from: there is no checkpoint {init_from}; train that network first, "
                 "name another file, or set init_from=null for fresh weights"
