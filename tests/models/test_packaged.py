@@ -17,8 +17,9 @@ PACKAGED = packaged_weights()
 def measured(path, *overrides):
     """Return PSNR-Y by set and network, "network" and "bicubic"."""
     found = {}
+    scale = f"scale={load_model(path).scale}"
     for given in (f"checkpoint={path}", "model=bicubic"):
-        cfg = compose_config("evaluate", [given, "device=cpu", "scale=4", *overrides])
+        cfg = compose_config("evaluate", [given, "device=cpu", scale, *overrides])
         (evaluation,) = evaluate.run(cfg)
         name = "bicubic" if "bicubic" in given else "network"
         found |= {(s, name): result.means()["psnr_y"] for s, result in evaluation.sets.items()}
@@ -52,8 +53,9 @@ def test_the_card_tells_what_evaluate_measures(name, shared_dir):
     assert found["Set5", "network"] > found["Set5", "bicubic"] + 1
 
 
-def test_they_are_better_than_bicubic_on_the_packaged_photographs():
-    found = measured(default_weights(), "sets=[sample]")
+@pytest.mark.parametrize("name", PACKAGED)
+def test_they_are_better_than_bicubic_on_the_packaged_photographs(name):
+    found = measured(name, "sets=[sample]")
     assert found["sample", "network"] > found["sample", "bicubic"] + 0.4
 
 
@@ -66,7 +68,8 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
 
 
 def test_the_next_larger_scale_serves():
-    assert default_weights(1.5) == default_weights(4) == default_weights()
+    assert default_weights(1.5) == default_weights(2) == PACKAGED["esc_tiny_x2"]
+    assert default_weights(3.5) == default_weights(4) == default_weights()
     with pytest.raises(InputError, match=r"no weights for scale=5 come with .* give your own"):
         default_weights(5)
     assert Upscaler(scale=3).scale == 3

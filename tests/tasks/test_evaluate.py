@@ -278,7 +278,7 @@ ONE_THING = r"checkpoint=PATH, model=bicubic or sr_dir=FOLDER"
     ("overrides", "message"),
     [
         (["scale=[4,8]"], "no weights for scale=8 come with this package"),
-        (["scale=2"], "no weights for scale=2 come with this package"),
+        (["scale=5"], "no weights for scale=5 come with this package"),
         (["model=bicubic", "checkpoint=x.pth", "scale=4"], "checkpoint not found: x.pth"),
         (["model=bicubic", "sr_dir=."], ONE_THING),
         (["sr_dir=.", "checkpoint=x.pth"], ONE_THING),

@@ -267,10 +267,10 @@ def test_packaged_weights_have_names(run, tmp_path):
     assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
     status, _, err = run(source, "-o", tmp_path / "d.png", weights="esc_tinny_x4")
     assert status == 1
-    assert "checkpoint not found: esc_tinny_x4; packaged are: esc_tiny_x4" in err
+    assert "checkpoint not found: esc_tinny_x4; packaged are: esc_tiny_x2, esc_tiny_x3" in err
     status, _, err = run(source, "--scale", "8", weights=None)
     assert status == 1
-    assert "no weights for scale=8 come with this package (there are: ×4)" in err
+    assert "no weights for scale=8 come with this package (there are: ×2, ×3, ×4)" in err
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(run, tmp_path):

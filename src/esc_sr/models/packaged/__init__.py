@@ -8,7 +8,7 @@ from esc_sr.errors import InputError
 
 _FOLDER = Path(__file__).parent
 # Which of them a command takes where it is given none, by scale.
-_DEFAULTS = {4: "esc_tiny_x4"}
+_DEFAULTS = {2: "esc_tiny_x2", 3: "esc_tiny_x3", 4: "esc_tiny_x4"}
 _DEFAULT_SCALE = 4
 
 
@@ -53,8 +53,8 @@ def default_weights(scale: float | None = None, *, exactly: bool = False) -> Pat
         InputError: There are none for this scale.
 
     Example:
-        >>> default_weights().name, default_weights(scale=3.5).name
-        ('esc_tiny_x4.safetensors', 'esc_tiny_x4.safetensors')
+        >>> default_weights().name, default_weights(scale=2.5).name
+        ('esc_tiny_x4.safetensors', 'esc_tiny_x3.safetensors')
     """
     wanted = _DEFAULT_SCALE if scale is None else scale
     large_enough = [s for s in _DEFAULTS if s == wanted or (s > wanted and not exactly)]
