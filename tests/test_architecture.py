@@ -48,7 +48,7 @@ ALLOWED = {
         "runs",
     },
     "integrations": {"models", "attention"},
-    "config": {"launching"},
+    "config": {"launching", "runs"},
     "api": {"config", "models", "attention"},
     "cli": set(),
     "drawing": set(),

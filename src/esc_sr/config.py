@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import pkgutil
 import platform
@@ -11,13 +12,15 @@ import secrets
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from esc_sr.errors import InputError, printable
+from esc_sr.files import write_atomically
 from esc_sr.launching import ENDED, JobFailed, leave_note, take_notes, unseen
+from esc_sr.runs.redaction import hidden, redacted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -186,13 +189,14 @@ def hydra_main(
     from omegaconf.errors import OmegaConfBaseException
 
     asked = os.environ.get("HYDRA_FULL_ERROR")
+    arguments = list(arguments)
 
     jobs: list[str | None] = []  # of a multirun in this process, with what has failed
     # What jobs in other processes have to say is left in files: launchers tell of the first only.
     here, notes = (platform.node(), os.getpid()), f".failed-{secrets.token_hex(4)}"
 
     def tell(text: str) -> None:
-        sys.stderr.write(f"esc-sr: error: {printable(text)}\n")
+        sys.stderr.write(f"esc-sr: error: {printable(hidden(text, arguments))}\n")
 
     def leave(error: BaseException) -> NoReturn:
         if asked == "1":
@@ -248,6 +252,7 @@ def hydra_main(
         restore()
         jobs.append(None)
         try:
+            _hide_secrets(arguments)
             _check_folders(config)
             OmegaConf.set_readonly(config, True)
             return task(config)
@@ -269,7 +274,8 @@ def hydra_main(
     main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
     hydra_raises()
     try:
-        main(job)()
+        with _shown_without_secrets(arguments):
+            main(job)()
     except told as error:
         failed = [job for job in jobs if job is not None]
         if isinstance(error, JobFailed) and error.notes:
@@ -300,6 +306,56 @@ def hydra_main(
     finally:
         sys.argv = command_line
         restore()
+
+
+@contextmanager
+def _shown_without_secrets(arguments: Sequence[str]) -> Iterator[None]:
+    """Hide secrets in a configuration that is to be printed."""
+    options = {argument.partition("=")[0] for argument in arguments}
+    if not options & {"--cfg", "-c", "--info", "-i"}:
+        yield
+        return
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        sys.stdout.write(_yaml_without_secrets(printed.getvalue(), arguments))
+
+
+def _yaml_without_secrets(text: str, overrides: Sequence[str]) -> str:
+    """Hide secrets in YAML; what holds none, and what is no YAML of keys, stays as it is."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        content = None
+    if not isinstance(content, dict | list):
+        return hidden(text, overrides)
+    safe = redacted(content, overrides=overrides)
+    if safe == content:
+        return text
+    return yaml.safe_dump(safe, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _hide_secrets(arguments: Sequence[str]) -> None:
+    """Take secrets of the command line out of the files that Hydra has just written."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    hydra = HydraConfig.get()
+    files = []
+    if hydra.output_subdir is not None:
+        files += sorted((Path(hydra.runtime.output_dir) / hydra.output_subdir).glob("*.yaml"))
+    if not OmegaConf.is_missing(hydra.sweep, "dir"):
+        files.append(Path(hydra.sweep.dir) / "multirun.yaml")
+    for path in files:
+        with suppress(OSError):  # a job on another machine, or none was written
+            text = path.read_text(encoding="utf-8")
+            safe = _yaml_without_secrets(text, [*arguments, *hydra.overrides.task])
+            if safe != text:
+                write_atomically(path, safe)
 
 
 def _check_folders(config: DictConfig) -> None:

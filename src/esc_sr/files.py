@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,20 @@ def make_folder(folder: str | Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     return folder
+
+
+def file_name(text: str) -> str:
+    """Return a text from anywhere as one part of a path, so that it leads nowhere else.
+
+    Args:
+        text: A name, of a validation set or an image.
+
+    Example:
+        >>> file_name("../../a/b"), file_name("/data/Set5"), file_name("Set5")
+        ('_._.._a_b', '_data_Set5', 'Set5')
+    """
+    name = re.sub(r"[/\\\x00-\x1f\x7f]", "_", text)
+    return f"_{name[1:]}" if name[:1] in ("", ".") else name
 
 
 def file_digest(path: str | Path) -> str:

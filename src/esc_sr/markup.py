@@ -1,4 +1,4 @@
-"""Texts from anywhere as plain text of Markdown and LaTeX, where many signs mean something."""
+"""Texts from anywhere as plain text of Markdown, LaTeX and CSV, where signs mean something."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ _LATEX = {
     "®": r"\textregistered{}",
     "™": r"\texttrademark{}",
 }
+
+
+# Spreadsheets take a cell that begins so for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def csv_cell(cell: object) -> object:
+    """Keep a text from being taken for a formula by an apostrophe; numbers stay what they are.
+
+    Example:
+        >>> csv_cell("=HYPERLINK(1)"), csv_cell("baby"), csv_cell(-1.5)
+        ("'=HYPERLINK(1)", 'baby', -1.5)
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def latex_caption(text: str) -> list[str]:

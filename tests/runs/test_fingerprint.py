@@ -25,6 +25,8 @@ def test_where_a_run_writes_and_who_looks_on_do_not_matter():
         "data.num_workers=3",
         "callbacks.latency.lq_size=[8,8]",
         "~callbacks.images",
+        "~callbacks.guard",
+        "callbacks=[default,spikes]",
         "skip_finished=true",
         "ckpt_path=last",
     ):
@@ -39,11 +41,13 @@ def test_what_changes_the_result_does():
         of("optimizer.lr=1"),
         of("ema_decay=0.5"),
         of("~callbacks.ema"),
+        of("callbacks.ema.warmup=true"),
+        of("callbacks.guard.policy=skip"),
         of("trainer.precision=bf16-mixed"),
         of("data.train.crop_size=16"),
         of(files={"init_from": "0123"}),
     }
-    assert len(hashes) == 9
+    assert len(hashes) == 11
 
 
 def test_seeds_can_be_left_out():
@@ -55,3 +59,11 @@ def test_paths_within_the_run_are_told_as_such():
     assert relevant(config(output_dir="/a/b"))["trainer.default_root_dir"] == "RUN"
     kept = relevant(config(output_dir="/a/b"))["callbacks.checkpoint_last.dirpath"]
     assert kept == "RUN/checkpoints"
+
+
+def test_a_record_from_before_the_guard_and_the_warm_up_is_the_same_run():
+    today = config()
+    before = config("~callbacks.guard", "~callbacks.ema.warmup")
+    assert before["callbacks"]["ema"].keys() < today["callbacks"]["ema"].keys()
+    before["callbacks"]["ema"]["_target_"] = "lightning.pytorch.callbacks.EMAWeightAveraging"
+    assert fingerprint(before) == fingerprint(today)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 
 from esc_sr import load_model
 from esc_sr.config import compose_config
+from esc_sr.data.sampler import ResumableSampler
 from esc_sr.errors import InputError
 from esc_sr.files import file_digest
 from esc_sr.losses.weighted import WeightedLoss
@@ -26,6 +28,7 @@ from esc_sr.tasks.train import check_accelerator, check_sharding, run
 from esc_sr.training import module
 from esc_sr.training.callbacks.checkpoint import LastCheckpoint
 from esc_sr.training.callbacks.latency import LatencyMonitor
+from esc_sr.training.callbacks.non_finite import NonFiniteGuard
 from esc_sr.training.module import SRLightningModule
 from tiny import MODEL, TRAINING
 
@@ -35,6 +38,7 @@ TINY = [
     "trainer.max_steps=4",
     "trainer.log_every_n_steps=1",
 ]
+SAMPLE = Path(module.__file__).parents[1] / "data" / "sample"
 FEW_CALLBACKS = ["callbacks=checkpoint", "final_table=false"]
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
@@ -295,6 +299,56 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
         torch.testing.assert_close(one[key], two[key], rtol=1e-4, atol=1e-5)
 
 
+FAULTY = """
+import os
+from torch import nn
+
+class Faulty(nn.Module):
+    calls = 0
+
+    def forward(self, sr, gt):
+        self.calls += 1
+        loss = (sr - gt).abs().mean()
+        second = int(os.environ.get("LOCAL_RANK", 0)) == 1
+        factor = {5: float("inf"), 7: 1000.0}.get(self.calls, 0) if second else 0
+        return {"l1": loss, "more": loss.detach() * factor}
+"""
+
+
+@pytest.mark.slow
+def test_processes_skip_together_and_report_the_batch_of_the_one_that_is_to_blame(tmp_path):
+    """The second of two has a loss that is infinite, whose gradient is finite, and one too high."""
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    options = ["~loss.terms", "loss._target_=faulty.Faulty", "trainer.max_steps=7"]
+    done = process(
+        *options,
+        "callbacks=[checkpoint,guard,spikes]",
+        "callbacks.guard.policy=skip",
+        "callbacks.spikes.window=4",
+        "callbacks.spikes.deviations=50",
+        "final_table=false",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.precision=32-true",
+        "trainer.devices=2",
+        "run_dir=run",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert last_state(tmp_path / "run")["global_step"] == 7
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert log.count("the step is not taken") == 1
+    assert "loss term 'more' is inf at step 4 in a batch of " in log
+    with (tmp_path / "run" / "spikes.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["step"], row["rank"]) == ("5", "1")  # seven batches, six steps before: one skipped
+    # Six batches of two processes lie before it; two samples each.
+    assert int(row["position"]) == 6 * 2 * 2 + 1
+    keys = islice(ResumableSampler(num_images=12, start=25, world_size=2), 2)
+    names = sorted(path.stem for path in SAMPLE.glob("train/*.jpg"))
+    assert json.loads(row["names"]) == [names[key.image_index] for key in keys]
+
+
 @pytest.mark.slow
 def test_weights_in_shards_learn_the_same_and_resume(tmp_path):
     """FSDP as torch and Lightning have it, on two processes; on a CPU for want of GPUs."""
@@ -335,7 +389,10 @@ def test_what_needs_all_weights_is_refused_where_they_are_sharded():
     strategy = FSDPStrategy()
     checkpoint, average = LastCheckpoint(dirpath="."), EMAWeightAveraging(decay=0.9)
     check_sharding(strategy, [checkpoint], None)
-    check_sharding(SingleDeviceStrategy(), [average], 1.0)
+    check_sharding(strategy, [checkpoint, NonFiniteGuard(policy="skip")], None)
+    check_sharding(SingleDeviceStrategy(), [average, NonFiniteGuard(policy="restore")], 1.0)
+    with pytest.raises(InputError, match=r"cannot work with NonFiniteGuard: choose callbacks="):
+        check_sharding(strategy, [checkpoint, NonFiniteGuard(policy="restore")], None)
     with pytest.raises(InputError, match=r"EMAWeightAveraging, LatencyMonitor: choose callbacks="):
         check_sharding(strategy, [checkpoint, average, LatencyMonitor()], None)
     with pytest.raises(InputError, match="needs checkpoints"):
@@ -374,7 +431,9 @@ def test_a_nan_stops_training_and_names_the_term_and_the_step(tmp_path, monkeypa
         return {"l1": terms["l1"] * float("nan")} if len(calls) == 4 else terms
 
     monkeypatch.setattr(WeightedLoss, "forward", broken_at_step_3)
-    with pytest.raises(InputError, match=r"loss term 'l1' is nan at step 3: ") as caught:
+    with pytest.raises(
+        InputError, match=r"loss term 'l1' is nan at step 3 in a batch of [\w-]+, [\w-]+: "
+    ) as caught:
         train(tmp_path, *FEW_CALLBACKS)
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert f"the last good checkpoint is {last}" in str(caught.value)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from esc_sr.comparison.rows import ComparisonRow
 from esc_sr.comparison.sections import METRICS, Cell, Number, Section
-from esc_sr.markup import latex_caption, latex_line, latex_text, markdown_text
+from esc_sr.markup import csv_cell, latex_caption, latex_line, latex_text, markdown_text
 
 # Longer ones make a table of five sets wider than a page, unless it is set smaller.
 _SHORT_LABEL = 14
@@ -112,11 +112,12 @@ def comma_separated(rows: Sequence[ComparisonRow], sets: Sequence[str]) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     qualities = [f"{name}/{metric}" for name, metric in metrics]
-    writer.writerow([*first, *qualities, "doubtful", "where", "error"])
+    writer.writerow([*first, *map(csv_cell, qualities), "doubtful", "where", "error"])
     for row in rows:
         numbers = [row.quality(name, metric) for name, metric in metrics]
         said = [" ".join(sorted(row.doubtful)), row.where, row.error]
-        writer.writerow([*(getattr(row, key) for key in first), *numbers, *said])
+        cells = [*(getattr(row, key) for key in first), *numbers, *said]
+        writer.writerow([csv_cell(cell) for cell in cells])
     return table.getvalue()
 
 

@@ -55,7 +55,13 @@ class SRDataModule(L.LightningDataModule):
                 f"whole images do not fit into a batch of {batch_size}: "
                 "set crop_size of the training set, or data.batch_size=1"
             )
-        self.val = dict(val or {})
+        self.val = {str(name): dataset for name, dataset in (val or {}).items()}
+        for name in self.val:
+            if not name or "." in name:
+                raise InputError(
+                    f"data.val: a validation set cannot be called '{name}', because what is logged "
+                    "is called by it: no dots, and not nothing"
+                )
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from esc_sr.markup import latex_caption, latex_line, latex_text, markdown_text
+from esc_sr.markup import csv_cell, latex_caption, latex_line, latex_text, markdown_text
 from esc_sr.reporting.layout import MISSING, Cell, Layout, Part
 from esc_sr.reporting.table import Table
 from esc_sr.reporting.values import Value
@@ -18,7 +18,6 @@ from esc_sr.reporting.values import Value
 _NARROWEST = 12  # letters of a column of texts
 _COUNTS = {"runs", "scale", "steps", "best_step"}
 # Signs that make a spreadsheet take a text for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def markdown(
@@ -93,14 +92,14 @@ def comma_separated(table: Table) -> str:
     ]
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
-    writer.writerow([_harmless(name) for name in head])
+    writer.writerow([csv_cell(name) for name in head])
     for i, row in enumerate(table.rows):
         cells = [_counted(key, row.values.get(key)) for key in named]
         cells += [row.spread.get(key) for key in spread]
         for pair in compared:
             one = table.differences[i].get(pair)
             cells += [one.mean, one.low, one.high, one.images] if one else [None] * 4
-        writer.writerow([_harmless(cell) for cell in cells])
+        writer.writerow([csv_cell(cell) for cell in cells])
     return content.getvalue()
 
 
@@ -167,8 +166,3 @@ def _counted(key: str, value: Value) -> Value | int:
     if key in _COUNTS and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
-
-
-def _harmless(cell: object) -> object:
-    """Keep a text from being taken for a formula; numbers stay what they are."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

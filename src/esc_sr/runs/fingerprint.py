@@ -17,8 +17,14 @@ _OBSERVERS = {
     "esc_sr.training.callbacks.latency.LatencyMonitor",
     "esc_sr.training.callbacks.memory.MemoryMonitor",
     "esc_sr.training.callbacks.progress.StepProgressBar",
+    "esc_sr.training.callbacks.spikes.SpikeReport",
     "esc_sr.training.callbacks.throughput.ThroughputMonitor",
     "lightning.pytorch.callbacks.LearningRateMonitor",
+}
+_GUARD = "esc_sr.training.callbacks.non_finite.NonFiniteGuard"
+# Records of runs from before these were there hold the same configuration without them.
+_AVERAGE = {
+    "esc_sr.training.callbacks.averaging.EMA": "lightning.pytorch.callbacks.EMAWeightAveraging"
 }
 
 
@@ -57,13 +63,17 @@ def relevant(config: Mapping[str, Any], *, seeds: bool = True) -> dict[str, Any]
     looking_on = {
         f"callbacks.{name}"
         for name, node in (callbacks.items() if isinstance(callbacks, Mapping) else ())
-        if isinstance(node, Mapping) and node.get("_target_") in _OBSERVERS
+        if isinstance(node, Mapping) and _looks_on(node)
     }
     kept = {}
     for key, value in leaves(config).items():
         parts = key.split(".")
         if parts[0] in NOT_OF_THE_RESULT or key in READING or ".".join(parts[:2]) in looking_on:
             continue
+        if parts[0] == "callbacks" and parts[-1] == "warmup" and value is False:
+            continue
+        if parts[0] == "callbacks" and parts[-1] == "_target_":
+            value = _AVERAGE.get(value, value)
         if seeds or parts[-1] != "seed":
             kept[key] = _moved(value, folder)
     return kept
@@ -83,6 +93,12 @@ def fingerprint(
     what = relevant(config, seeds=seeds) | dict(files or {})
     text = json.dumps(what, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _looks_on(callback: Mapping[str, Any]) -> bool:
+    target = callback.get("_target_")
+    # That training stops at what is not finite holds without a guard too.
+    return target in _OBSERVERS or (target == _GUARD and callback.get("policy") == "stop")
 
 
 def _moved(value: Any, folder: str) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from esc_sr.files import write_atomically
+from esc_sr.markup import csv_cell
 from esc_sr.profiling.records import BenchRecord
 from esc_sr.tasks.bench_tables import Ratio, bench_markdown
 
@@ -44,7 +45,8 @@ def _csv(records: Sequence[BenchRecord]) -> str:
         table, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
     )
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({key: csv_cell(cell) for key, cell in row.items()})
     return table.getvalue()
 
 

@@ -23,7 +23,7 @@ from esc_sr.data.pairs import PairedImages
 from esc_sr.data.sample import sample_dir
 from esc_sr.errors import InputError, check_flags, check_integers
 from esc_sr.evaluation import Evaluation, SetResult, evaluate_network, measure_sets
-from esc_sr.files import file_digest, make_folder
+from esc_sr.files import file_digest, file_name, make_folder
 from esc_sr.inference.device import memory_budget, pick_device
 from esc_sr.inference.planning import Plan, Tiling, plan_tiles
 from esc_sr.models.esc import ESCBase
@@ -276,7 +276,9 @@ def uncut_plan(
 
 
 def _save_image(cfg: DictConfig, run: str, set_name: str, image: str, sr: Tensor) -> None:
-    path = Path(cfg.output_dir) / "images" / run / set_name / f"{image}.png"
+    # A set may be named by a path: what is written stays below the output folder.
+    folder = Path(cfg.output_dir) / "images" / run / file_name(set_name)
+    path = folder / f"{file_name(image)}.png"
     # In double precision as it is measured, so that the file has the very levels that were.
     write_image(path, sr[0].cpu().double().clamp(0, 1).mul(255).round().to(torch.uint8))
 

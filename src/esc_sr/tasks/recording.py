@@ -34,7 +34,7 @@ from esc_sr.runs.record import (
     read_record,
     write_record,
 )
-from esc_sr.runs.redaction import redacted, redacted_override
+from esc_sr.runs.redaction import hidden, redacted, redacted_override
 from esc_sr.runs.repository import RepositoryState, repository_state
 from esc_sr.training.callbacks.pruning import TrialPruned
 
@@ -59,7 +59,7 @@ class RunRecorder:
         files = start_files(config, output_dir)
         self.record = RunRecord(
             state=RUNNING,
-            config=redacted(dict(config)),
+            config=redacted(dict(config), overrides=_asked_for()),
             config_hash=fingerprint(config, files),
             files=files,
             **_asked(),
@@ -103,7 +103,8 @@ class RunRecorder:
             raise
         except BaseException as raised:
             state = PRUNED if isinstance(raised, TrialPruned) else FAILED
-            error = printable(str(raised) or type(raised).__name__)[:_LONGEST_ERROR]
+            told = hidden(str(raised), _asked_for())
+            error = printable(told or type(raised).__name__)[:_LONGEST_ERROR]
             raise
         finally:
             self._close(trainer, state, error)
@@ -215,6 +216,11 @@ def start_files(config: Mapping[str, Any], output_dir: Path) -> dict[str, str]:
         if path.is_file() and not path.resolve().is_relative_to(output_dir.resolve()):
             digests[key] = file_digest(path)
     return digests
+
+
+def _asked_for() -> list[str]:
+    """Return the overrides of the command line, secrets included."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _asked() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from esc_sr.evaluation import Evaluation
 from esc_sr.files import write_atomically
+from esc_sr.markup import csv_cell
 from esc_sr.tasks.tables import quality_markdown
 
 
@@ -66,5 +67,6 @@ def _csv(evaluations: Sequence[Evaluation]) -> str:
         for set_name, result in run.sets.items():
             columns = (result.values[name] for name in names)
             for image, *values in zip(result.images, *columns, strict=True):
-                writer.writerow([run.network, run.scale, *how, set_name, image, *values])
+                cells = [run.network, run.scale, *how, set_name, image, *values]
+                writer.writerow([csv_cell(cell) for cell in cells])
     return table.getvalue()

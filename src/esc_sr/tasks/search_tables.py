@@ -15,6 +15,7 @@ from rich.text import Text
 
 from esc_sr.drawing import rendered
 from esc_sr.errors import InputError
+from esc_sr.markup import csv_cell
 from esc_sr.reporting.pareto import COSTS, draw_pareto
 from esc_sr.reporting.reading import read_runs
 from esc_sr.reporting.table import short, tabulate
@@ -78,18 +79,17 @@ def comma_separated(search: Search) -> str:
     for trial in search.trials():
         values: list[Any] = list(trial.values or [])
         values += [None] * (len(search.objectives) - len(values))
-        writer.writerow(
-            [
-                trial.number,
-                trial.state.name.lower(),
-                *values,
-                *(trial.params.get(key) for key in keys),
-                trial.last_step if trial.state.name == "PRUNED" else None,
-                trial.user_attrs.get("seconds"),
-                f"{TRIALS}/{trial.number}",
-                trial.user_attrs.get("error"),
-            ]
-        )
+        cells = [
+            trial.number,
+            trial.state.name.lower(),
+            *values,
+            *(trial.params.get(key) for key in keys),
+            trial.last_step if trial.state.name == "PRUNED" else None,
+            trial.user_attrs.get("seconds"),
+            f"{TRIALS}/{trial.number}",
+            trial.user_attrs.get("error"),
+        ]
+        writer.writerow([csv_cell(cell) for cell in cells])
     return content.getvalue()
 
 

@@ -43,6 +43,7 @@ from esc_sr.tasks.results import write_results
 from esc_sr.tasks.tables import print_quality
 from esc_sr.training.callbacks.latency import LatencyMonitor
 from esc_sr.training.callbacks.memory import MemoryMonitor
+from esc_sr.training.callbacks.non_finite import NonFiniteGuard
 from esc_sr.training.module import SRLightningModule
 
 log = logging.getLogger(__name__)
@@ -270,7 +271,11 @@ def check_sharding(
     if not isinstance(strategy, FSDPStrategy):
         return
     whole = (WeightAveraging, LatencyMonitor, MemoryMonitor)
-    refused = [type(one).__name__ for one in callbacks if isinstance(one, whole)]
+    refused = [
+        type(one).__name__
+        for one in callbacks
+        if isinstance(one, whole) or (isinstance(one, NonFiniteGuard) and one.policy == "restore")
+    ]
     if refused or not any(isinstance(one, ModelCheckpoint) for one in callbacks):
         reason = f"cannot work with {', '.join(refused)}" if refused else "needs checkpoints"
         raise InputError(

@@ -7,24 +7,22 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 
-from esc_sr.errors import InputError
 from esc_sr.inference.enlarge import enlarge
-
-
-class NonFiniteError(InputError):
-    """A loss term or a gradient became NaN or infinite; training stops."""
+from esc_sr.training.callbacks.non_finite import NonFiniteGuard
+from esc_sr.training.step import BatchLosses, stop_training
 
 
 class SRLightningModule(L.LightningModule):
     """Train a super-resolution network by steps.
 
-    Logs `train/loss`, `train/loss/<term>`, `train/grad_norm`, `val/<set>/<metric>` and their mean
-    over the sets, `val/<metric>`.
+    Logs `train/loss`, `train/loss/<term>`, `val/<set>/<metric>` and their mean over the sets,
+    `val/<metric>`. A trainer without a `NonFiniteGuard` gets one, that stops.
 
     Args:
         network: Maps `(B, 3, H, W)` in [0, 1] to `(B, 3, s·H, s·W)`.
@@ -36,6 +34,10 @@ class SRLightningModule(L.LightningModule):
         compile: Compile the network for training steps. Validation images come in every size and
             run uncompiled.
         config: The run's resolved configuration, plain values, recorded in checkpoints.
+
+    Attributes:
+        step_losses: Of the batches of the present optimizer step, for callbacks that look at them.
+        step_is_taken: False: a callback has taken back the present optimizer step.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class SRLightningModule(L.LightningModule):
         self.compile_network = compile
         self.config = config or {}
         self.val_metrics = nn.ModuleDict()
+        self.step_losses: list[BatchLosses] = []
+        self.step_is_taken = True
 
     @property
     def val_names(self) -> list[str]:
@@ -73,6 +77,12 @@ class SRLightningModule(L.LightningModule):
                     compute_groups=False,
                 )
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Leave no training unguarded: what is not finite must not reach the weights."""
+        callbacks: list[Callback] = self.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        guarded = any(isinstance(callback, NonFiniteGuard) for callback in callbacks)
+        return [] if guarded else [NonFiniteGuard()]
+
     def on_fit_start(self) -> None:
         """Compile in place, after the averaging callback has made its copy.
 
@@ -87,37 +97,31 @@ class SRLightningModule(L.LightningModule):
         return self.network(lq)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the sum of the loss terms; stop if one is not finite."""
+        """Return the sum of the loss terms."""
         sr = self.network(batch["lq"])
         terms: dict[str, Tensor] = self.loss(sr, batch["gt"])
         total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total):
-            broken = [name for name, term in terms.items() if not torch.isfinite(term)]
-            value = (terms[broken[0]] if broken else total).item()
-            self._stop(f"loss term '{broken[0] if broken else 'sum'}' is {value}")
         self.log("train/loss", total, prog_bar=True)
         for name, term in terms.items():
             self.log(f"train/loss/{name}", term)
+        told = {name: term.detach() for name, term in terms.items()}
+        names = tuple(str(name) for name in batch.get("name", ()))
+        self.step_losses.append(BatchLosses(names, told, total.detach()))
         return total
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Stop before a gradient that is not finite reaches the weights."""
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        self.log("train/grad_norm", norm)
-        # float16 training scales the loss and skips such steps itself.
-        if self.trainer.precision != "16-mixed" and not torch.isfinite(norm):
-            self._stop(f"the gradient norm is {norm.item()}")
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Forget the losses of a step that is complete."""
+        if not self.trainer.fit_loop._should_accumulate():
+            self.step_losses.clear()
 
-    def _stop(self, what: str) -> None:
-        paths = [getattr(c, "best_model_path", "") for c in self.trainer.checkpoint_callbacks]
-        # The one to resume from, rather than the best one.
-        written = sorted((path for path in paths if path), key=lambda path: "last" not in path)
-        kept = f"the last good checkpoint is {written[0]}" if written else "no checkpoint yet"
-        raise NonFiniteError(
-            f"{what} at step {self.global_step}: training stopped, {kept}; "
-            "try a lower optimizer.lr, trainer.gradient_clip_val=0.5 or trainer.precision=32-true"
-        )
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Begin a step that will be taken, unless a callback says otherwise."""
+        self.step_is_taken = True
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Go on with the schedule, if the optimizer has gone on."""
+        if self.step_is_taken:
+            super().lr_scheduler_step(scheduler, metric)
 
     def validation_step(
         self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
@@ -127,7 +131,8 @@ class SRLightningModule(L.LightningModule):
         sr = enlarge(self.network, batch["lq"], forward=self.network.forward)
         if not torch.isfinite(sr).all():
             # Before the checkpoint callbacks overwrite what was good.
-            self._stop(f"the output for validation image '{batch['name'][0]}' is not finite")
+            image = f"the output for validation image '{batch['name'][0]}'"
+            stop_training(self.trainer, f"{image} is not finite at step {self.global_step}")
         metrics = self.val_metrics[self.val_names[dataloader_idx]]
         assert isinstance(metrics, MetricCollection)
         metrics.update(sr, batch["gt"])

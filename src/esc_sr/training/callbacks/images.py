@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from esc_sr.errors import InputError
-from esc_sr.files import replacing
+from esc_sr.files import file_name, replacing
 from esc_sr.functional.resize import matlab_imresize
 from esc_sr.runs.grids import GAP, LABEL_HEIGHT
 from esc_sr.training.callbacks.immediate import log_step
@@ -153,8 +152,8 @@ class ImageLogger(Callback):
             if not grids:
                 continue
             for name, grid in grids.items():
-                stem = name.replace("/", "_").replace(os.sep, "_")
-                path = root / set_name / f"{stem}_step{trainer.global_step:07d}.png"
+                folder = root / file_name(set_name)
+                path = folder / f"{file_name(name)}_step{trainer.global_step:07d}.png"
                 with replacing(path) as temporary:
                     Image.fromarray(grid).save(temporary)
             _send_to_loggers(trainer, f"val/{set_name}/images", grids)
