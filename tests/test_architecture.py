@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "esc_sr"
 
-# errors and files may be imported by everyone.
+# errors, files, locking and offspring may be imported by everyone.
 ALLOWED = {
     "functional": {"functional"},
     "attention": {"attention", "functional"},
@@ -55,9 +55,11 @@ ALLOWED = {
     "errors": set(),
     "files": set(),
     "launching": set(),
+    "locking": set(),
     "markup": set(),
+    "offspring": set(),
 }
-ANYWHERE = {"errors", "files", "__version__"}
+ANYWHERE = {"errors", "files", "locking", "offspring", "__version__"}
 # Third-party packages and the only places that may import them when they are themselves imported.
 THIRD_PARTY = {
     "hydra": {"tasks", "config"},

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from esc_sr import __version__
-from esc_sr.errors import InputError, printable
+from esc_sr.errors import InputError, Stopped, printable
 
 # name: (module with a `main()`, what it does)
 COMMANDS = {
@@ -88,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())  # behind all else: modules there may be `_target_`s
     try:
-        importlib.import_module(COMMANDS[command][0]).main(rest)
+        with _ending_at_sigterm():
+            importlib.import_module(COMMANDS[command][0]).main(rest)
     except InputError as error:  # in the arguments, before there is a configuration
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
@@ -97,3 +102,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("esc-sr: interrupted\n")
         sys.exit(130)
+    except Stopped as stopped:
+        sys.stderr.write("esc-sr: terminated\n")
+        sys.exit(stopped.code)
+
+
+@contextmanager
+def _ending_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: what is half written is cleared away."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise Stopped(signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -19,6 +19,13 @@ class InputError(ValueError):
     """
 
 
+class Stopped(SystemExit):
+    """A signal asked the command to end; the exit status is 128 and the number of the signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+
+
 class MissingExtraError(InputError, ImportError):
     """An optional package is needed and not installed; the message names the extra."""
 

@@ -11,15 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from esc_sr.errors import InputError
+
+# Errors of writing, which need not name the file.
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+# What `replacing` calls a file that is not complete.
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}(\.[^.]+)?")
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; rename it at the end.
 
     An error or a kill leaves an existing file as it was, never half of a new one.
 
     Args:
         path: The file to be written; its folder is made.
+        durable: Wait until the content is on the disk before the name changes, so that this holds
+            where the machine itself stops, too. Some milliseconds for each file.
 
     Yields:
         The temporary path, with the same suffix, so that writers that look at it are right.
@@ -32,13 +41,68 @@ def replacing(path: Path) -> Iterator[Path]:
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # some writers, such as safetensors', let nobody else read
+        if durable:
+            _sync(temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        if error.filename == str(temporary):  # a name that nobody has given
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
+        if durable:
+            _sync(path.parent)
+    except Exception as error:
+        number = _reason(error, temporary)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException, temporary: Path) -> int | None:
+    """Return the number of the system's error where a file could not be written.
+
+    Many writers do not name the file, or give it the temporary name, which nobody has chosen;
+    torch's hides the error behind one of its own, and safetensors' is no `OSError`.
+    """
+    if isinstance(error, InputError):
+        return None  # it says what there is to say
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    if told and int(told.group(1)) in _WRITING:
+        return int(told.group(1))
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError) and (
+            at.filename == str(temporary) or (not at.filename and at.errno in _WRITING)
+        ):
+            return at.errno
+        at = at.__context__
+    return None
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk holds a file, or the names of a folder."""
+    if path.is_dir() and os.name == "nt":
+        return  # folders cannot be opened there
+    number = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        # Some file systems know no such call for folders; a full disk is another matter.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(number)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `replacing` left in a folder when it was killed.
+
+    Only where nobody writes at the same time: see `esc_sr.locking`.
+
+    Args:
+        folder: Not those below it; may be missing.
+    """
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _UNFINISHED.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def make_folder(folder: str | Path) -> Path:

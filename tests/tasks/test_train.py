@@ -23,6 +23,7 @@ from esc_sr.files import file_digest
 from esc_sr.losses.weighted import WeightedLoss
 from esc_sr.models.checkpoints import read_checkpoint
 from esc_sr.models.packaged import find_weights
+from esc_sr.reporting.logs import read_curves
 from esc_sr.runs.record import read_record
 from esc_sr.tasks.train import check_accelerator, check_sharding, run
 from esc_sr.training import module
@@ -170,11 +171,17 @@ def test_resuming_from_what_does_not_fit_is_told_in_one_line(tmp_path):
         train(tmp_path / "c", *FEW_CALLBACKS, f"ckpt_path={cut}")
 
 
-def test_steps_behind_the_last_validation_are_kept(tmp_path):
-    result = train(tmp_path, *FEW_CALLBACKS, "trainer.max_steps=3", "trainer.val_check_interval=9")
+@pytest.mark.parametrize("interval", [2, 9])
+def test_the_last_step_is_validated_whatever_the_interval(tmp_path, interval):
+    """The steps behind the last validation were for nothing: earlier weights were the best."""
+    result = train(
+        tmp_path, *FEW_CALLBACKS, "trainer.max_steps=3", f"trainer.val_check_interval={interval}"
+    )
     assert last_state(tmp_path)["global_step"] == 3
-    assert result.checkpoint == tmp_path / "checkpoints" / "last.ckpt"
-    assert result.best_score is None
+    curves, _ = read_curves(tmp_path)
+    assert sorted(curves["val/psnr_y"]) == ([2, 3] if interval == 2 else [3])
+    assert result.best_score == max(curves["val/psnr_y"].values())
+    assert result.checkpoint == tmp_path / "checkpoints" / "best.ckpt"
 
 
 def test_last_resumes_where_there_is_something_and_starts_where_there_is_not(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from esc_sr.data.pairs import JoinedImages, Pair, PairedImages
 from esc_sr.data.sampler import ResumableSampler
 from esc_sr.errors import InputError, check_integers
+from esc_sr.offspring import end_with_parent
 
 
 class SRDataModule(L.LightningDataModule):
@@ -100,6 +103,7 @@ class SRDataModule(L.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=self.pin_memory,
             drop_last=True,
+            worker_init_fn=_obey_the_main_process,
         )
 
     def val_dataloader(self) -> list[DataLoader[Pair]]:
@@ -139,3 +143,21 @@ class SRDataModule(L.LightningDataModule):
         # Batches before the resume may have had another size: only the new ones are counted so.
         batches = max(0, self._batches_seen() - self._resumed_batches)
         return self._resumed_samples + batches * self.batch_size * self._world_size()
+
+
+def _obey_the_main_process(worker: int) -> None:
+    """End with the main process, and not by a signal: a terminal or a cluster signals all of them.
+
+    The main process finishes its step then, and needs the images. The second SIGTERM ends a worker,
+    should it hang.
+
+    Args:
+        worker: Its number.
+    """
+
+    def ignore_once(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, ignore_once)
+    end_with_parent()

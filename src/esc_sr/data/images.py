@@ -169,18 +169,19 @@ def encode_image(image: Tensor, image_format: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file under a temporary name, then rename it: a kill never leaves half a file.
 
     Args:
         path: Target; missing folders are made.
         content: What it shall hold.
+        durable: As for `replacing`.
 
     Raises:
         InputError: The file cannot be written.
     """
     try:
-        with replacing(path) as temporary:
+        with replacing(path, durable=durable) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error

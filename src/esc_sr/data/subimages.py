@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,10 @@ from esc_sr.data.images import encode_image, image_size, read_image, replace_fil
 from esc_sr.data.pairs import match_names
 from esc_sr.data.sources import LMDB_INDEX, open_source
 from esc_sr.errors import InputError, check_integers, require_extra
+from esc_sr.files import remove_unfinished
 from esc_sr.functional.resize import matlab_imresize
+from esc_sr.locking import locked
+from esc_sr.offspring import end_with_parent
 
 RECIPE_FILE = "subimages.json"
 # What notes of earlier versions do not mention.
@@ -167,13 +171,14 @@ def cut_subimages(
         folders |= {scale: Path(lq_out).expanduser() / f"X{scale}" for scale in recipe.scales}
     if lmdb:
         folders = {s: folder.with_name(f"{folder.name}.lmdb") for s, folder in folders.items()}
-    for folder in folders.values():
-        _claim(folder, recipe)
 
     written = size = left_out = 0
     windows: list[_Window] = []
-    on_progress(0, len(jobs))
     with ExitStack() as stack:
+        for folder in folders.values():
+            stack.enter_context(locked(folder, "wait for it, or choose another output folder"))
+            _claim(folder, recipe)
+        on_progress(0, len(jobs))
         stores: dict[int, _LmdbStore] = {}
         if lmdb:
             stores = {s: stack.enter_context(_LmdbStore(f)) for s, f in folders.items()}
@@ -267,8 +272,7 @@ def _claim(folder: Path, recipe: CutRecipe) -> None:
                 f"{folder} holds sub-images of another recipe ({found}, now {wanted}): "
                 "delete it or choose another output folder"
             )
-        for leftover in folder.glob(".*_s[0-9]*.png"):  # of a run that was killed
-            leftover.unlink(missing_ok=True)
+        remove_unfinished(folder)  # of a run that was killed
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise InputError(
             f"{folder} holds files that this command did not make: "
@@ -296,9 +300,15 @@ def _map(
     # Forking a process that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+        num_workers, mp_context=context, initializer=_begin_worker
     ) as executor:
         yield from executor.map(function, work)
+
+
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+    end_with_parent()  # one that is killed would leave them waiting for ever
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's, which the parent obeys
 
 
 def _cut_image(work: _Work) -> _Cut:
@@ -334,7 +344,7 @@ def _cut_image(work: _Work) -> _Cut:
         for scale in (1, *recipe.scales):
             window = _Window(scale, key, rows // scale, columns // scale)
             path = folders[scale] / f"{key}.png" if folders else None
-            if path.is_file() if path else key in done[scale]:
+            if _is_there(path) if path else key in done[scale]:
                 windows.append(window)
             else:
                 missing.append((window, path))
@@ -347,10 +357,16 @@ def _cut_image(work: _Work) -> _Cut:
         for window, path in missing:
             content = encode_image(place(window.scale, top, left))
             if path:
-                replace_file(path, content)
+                # Tens of thousands of files: to wait for the disk each time takes minutes. Should
+                # the machine stop, some may be empty, and are made again.
+                replace_file(path, content, durable=False)
             kept = None if path else content
             windows.append(replace(window, num_bytes=len(content), content=kept))
     return windows, left_out
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _bicubic_error(gt: Tensor, lq: Tensor, scale: int) -> float:

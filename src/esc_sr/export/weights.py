@@ -40,4 +40,5 @@ def write_pth(network: nn.Module, path: Path, *, metadata: Mapping[str, str]) ->
     content["metadata"] = dict(metadata)
     if "config" in metadata:
         content["network_config"] = json.loads(metadata["config"])
-    torch.save(content, path)
+    with path.open("wb") as file:  # torch hides the system's errors where it opens it itself
+        torch.save(content, file)

@@ -8,9 +8,7 @@ networks that are compared, and dies alone where the memory does not suffice.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,6 +24,7 @@ from torch import Tensor, nn
 
 from esc_sr.errors import InputError, check_integers
 from esc_sr.models.for_inference import AUTOCAST_DTYPES, Precision, for_inference
+from esc_sr.offspring import end_with_parent
 from esc_sr.profiling.latency import time_forwards
 from esc_sr.profiling.lq_size import check_lq_size
 from esc_sr.profiling.memory import Memory, PeakMemory
@@ -241,7 +240,7 @@ def time_in_turn(
 def _serve(connection: Connection, build: Callable[[], nn.Module], setting: Setting) -> None:
     """Be the other process: build the network, then do what is asked until nobody asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks decides when to end
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         _serve_requests(connection, build, setting)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -255,17 +254,6 @@ def _serve(connection: Connection, build: Callable[[], nn.Module], setting: Sett
         else:
             traceback.print_exc()
             connection.send(MeasurementError("failed", f"{type(error).__name__}: {reason}"))
-
-
-def end_with_parent() -> None:
-    """Wait until the process that started this one has ended, however; then end at once.
-
-    For a thread: a signal leaves no time to tell others.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _serve_requests(

@@ -20,7 +20,12 @@ def read_curves(folder: Path) -> tuple[Curves, str]:
         The curves, and what is wrong with the files, in a few words; empty if nothing is.
     """
     curves: Curves = {}
-    versions = [path for path in folder.glob("csv/version_*") if _number_of(path) is not None]
+    # A session that was killed before its first lines has a folder without the file.
+    versions = [
+        path.parent
+        for path in folder.glob("csv/version_*/metrics.csv")
+        if _number_of(path.parent) is not None
+    ]
     problem = "" if versions else "no CSV log"
     for version in sorted(versions, key=lambda path: _number_of(path) or 0):
         path = version / "metrics.csv"

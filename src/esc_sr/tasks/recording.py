@@ -107,7 +107,12 @@ class RunRecorder:
             error = printable(told or type(raised).__name__)[:_LONGEST_ERROR]
             raise
         finally:
-            self._close(trainer, state, error)
+            try:
+                self._close(trainer, state, error)
+            except OSError:
+                if state != FAILED:
+                    raise
+                # As where the disk is full: the first error is the one to tell.
 
     def reached(
         self, trainer: L.Trainer, best_score: float | None, table: Sequence[Evaluation]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
+import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +24,15 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.strategies import FSDPStrategy, Strategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from esc_sr.config import hydra_main, instantiate
 from esc_sr.errors import InputError, check_flags, check_integers
 from esc_sr.evaluation import Evaluation, evaluate_network
+from esc_sr.files import remove_unfinished
+from esc_sr.locking import locked
 from esc_sr.metrics.protocol import Protocol, check_distinct
 from esc_sr.models.bicubic import Bicubic
 from esc_sr.models.checkpoints import load_weights, read_checkpoint, save_model, warm_start
@@ -41,6 +47,7 @@ from esc_sr.tasks.recording import RunRecorder
 from esc_sr.tasks.repeating import repeated
 from esc_sr.tasks.results import write_results
 from esc_sr.tasks.tables import print_quality
+from esc_sr.training.callbacks.checkpoint import LastCheckpoint
 from esc_sr.training.callbacks.latency import LatencyMonitor
 from esc_sr.training.callbacks.memory import MemoryMonitor
 from esc_sr.training.callbacks.non_finite import NonFiniteGuard
@@ -78,6 +85,7 @@ def run(cfg: DictConfig, *, more_callbacks: Sequence[Callback] = ()) -> TrainRes
 
     Raises:
         InputError: Something in the configuration or the data is wrong.
+        SystemExit: A signal asked to stop; its status is 128 and the number of the signal.
     """
     check_counts(cfg)
     check_run_dir()
@@ -126,31 +134,24 @@ def run(cfg: DictConfig, *, more_callbacks: Sequence[Callback] = ()) -> TrainRes
     check_sharding(trainer.strategy, callbacks, cfg.trainer.get("gradient_clip_val"))
     if trainer.strategy.root_device.type == "cpu":
         try_gradient(network)
-    _announce(network, output_dir, resume_from, trainer)
 
     resumed = resume_from is not None
     with (
+        _alone_in(output_dir) if trainer.is_global_zero else nullcontext(),
         dashboards_of(trainer) as dashboards,
         recorder.watching(trainer, network, _title(network), resumed=resumed),
+        _telling_how_to_go_on(trainer, output_dir),
     ):
+        _announce(network, output_dir, resume_from, trainer)
         about = introduction(recorder.record, output_dir, datamodule.val_names, list(metrics))
         for dashboard in dashboards:
             dashboard.introduce(about)
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
-        try:
-            # Lightning would unpickle anything by default.
-            trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
-        except (KeyboardInterrupt, SystemExit):
-            if trainer.is_global_zero:
-                log.info(
-                    "interrupted at step %d; go on with the same command and %s ckpt_path=last",
-                    trainer.global_step,
-                    f"run_dir={_shown(output_dir)}"
-                    if (sweep := _sweep_dir()) is None
-                    else f"hydra.sweep.dir={_shown(sweep)} skip_finished=true",
-                )
-            raise
+        # Lightning would unpickle anything by default.
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+        if _asked_to_stop(trainer) is not None:  # during the last step
+            raise SIGTERMException
 
         best, best_score = best_checkpoint(trainer)
         if isinstance(trainer.strategy, FSDPStrategy):
@@ -331,7 +332,13 @@ def load_start(network: torch.nn.Module, init_from: str | None, resume_from: Pat
         InputError: The file is missing, damaged, or holds another network or no run.
     """
     if resume_from is not None:
-        checkpoint = read_checkpoint(resume_from)
+        try:
+            checkpoint = read_checkpoint(resume_from)
+        except InputError as error:
+            best = resume_from.with_name("best.ckpt")
+            if resume_from.name != "last.ckpt" or not best.is_file():
+                raise
+            raise InputError(f"{error}; go on from the best one: ckpt_path={best}") from error
         if not checkpoint.is_training_state:
             raise InputError(
                 f"ckpt_path={resume_from} holds weights only, there is no run to resume; "
@@ -357,6 +364,77 @@ def try_gradient(network: torch.nn.Module) -> None:
     """
     network(torch.zeros(1, 3, 8, 8)).sum().backward()
     network.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def _alone_in(output_dir: Path) -> Iterator[None]:
+    """Let no other run into the folder, and clear away what a killed one has left half written."""
+    remedy = "wait until it has ended, or choose another run_dir"
+    with locked(output_dir, remedy):
+        for folder in (output_dir, output_dir / "checkpoints", *output_dir.glob("images/*/")):
+            remove_unfinished(folder)
+        yield
+
+
+@contextmanager
+def _telling_how_to_go_on(trainer: L.Trainer, output_dir: Path) -> Iterator[None]:
+    """Say in one line how a run goes on that was stopped, or that lost a process.
+
+    Raises:
+        InputError: A worker of the data loader is gone.
+        SystemExit: The run was stopped.
+    """
+    sweep = _sweep_dir()
+    again = (
+        f"run_dir={_shown(output_dir)}"
+        if sweep is None
+        else f"hydra.sweep.dir={_shown(sweep)} skip_finished=true"
+    ) + " ckpt_path=last"
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not trainer.is_global_zero:
+            # Lightning ends a run with violence where one of its processes has failed.
+            raise SystemExit(0) from None
+        step, saved = trainer.global_step, _last_saved(trainer)
+        log.info(
+            "interrupted at step %d%s; go on with the same command and %s",
+            step,
+            "" if saved == step else f", the last saved is {saved}" if saved else ", none is saved",
+            again,
+        )
+        if isinstance(stop, SIGTERMException):
+            raise SystemExit(128 + (_asked_to_stop(trainer) or signal.SIGTERM)) from None
+        interrupt = isinstance(stop, KeyboardInterrupt)
+        if interrupt or isinstance(stop.__context__, KeyboardInterrupt):  # as Lightning leaves
+            raise SystemExit(128 + signal.SIGINT) from None
+        raise SystemExit(stop.code) from None
+    except RuntimeError as error:
+        found = re.match(
+            r"DataLoader worker .*?(killed by signal: \w+|exited unexpectedly)", str(error)
+        )
+        if found is None:
+            raise
+        last = output_dir / "checkpoints" / "last.ckpt"
+        kept = f"go on from {_shown(last)} with {again}" if last.is_file() else "nothing is saved"
+        raise InputError(
+            f"a process that reads training images was {found.group(1)}, as the system does where "
+            "memory runs out: lower data.num_workers or data.batch_size, or set "
+            f"data.train.cache=false; {kept}"
+        ) from error
+
+
+def _asked_to_stop(trainer: L.Trainer) -> int | None:
+    """Return the signal that asked the run to end, if one has and somebody listened."""
+    return next((one.request.received for one in _last_checkpoints(trainer)), None)
+
+
+def _last_saved(trainer: L.Trainer) -> int:
+    return next((one.last_step for one in _last_checkpoints(trainer)), 0)
+
+
+def _last_checkpoints(trainer: L.Trainer) -> list[LastCheckpoint]:
+    return [one for one in trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)]
 
 
 def best_checkpoint(trainer: L.Trainer) -> tuple[Path | None, float | None]:

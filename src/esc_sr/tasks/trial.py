@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -19,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from esc_sr.errors import InputError, printable, require_extra
+from esc_sr.offspring import end_with_parent
 from esc_sr.runs.record import FAILED, FINISHED, PRUNED, RunRecord, read_record
 
 OUTPUT = "output.txt"
-_SECONDS_TO_NOTICE, _SECONDS_TO_END = 2.0, 30.0
+_SECONDS_TO_END = 30.0
 _ERROR = "esc-sr: error: "
 
 
@@ -75,7 +75,7 @@ def train_trial(overrides: Sequence[str], folder: Path, pruning: Pruning | None)
     process.start()
     try:
         process.join()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         _stop(process)
         raise
     ended = _ended(folder)
@@ -115,9 +115,8 @@ def _why(folder: Path, before: int, status: int) -> str:
 
 
 def _stop(process: BaseProcess) -> None:
-    """Let a process end that has got the same interrupt, as from a terminal, or end it."""
+    """Let a process end; from a terminal it has got the same interrupt, which counts once."""
     try:
-        process.join(_SECONDS_TO_NOTICE)
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, signal.SIGINT)
         process.join(_SECONDS_TO_END)
@@ -129,9 +128,9 @@ def _stop(process: BaseProcess) -> None:
 
 def _train(overrides: tuple[str, ...], folder: Path, pruning: Pruning | None) -> None:
     """Be the process that trains."""
-    from esc_sr.profiling.fresh import be_first_to_go, end_with_parent
+    from esc_sr.profiling.fresh import be_first_to_go
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     be_first_to_go()
     with (folder / OUTPUT).open("ab") as output:
         os.dup2(output.fileno(), 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +14,10 @@ from typing import Any, Literal
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import loggers
+from lightning.pytorch.loggers import csv_logs
 
 from esc_sr.errors import InputError, check_flags, require_extra
-from esc_sr.files import write_atomically
+from esc_sr.files import replacing, write_atomically
 from esc_sr.runs.labels import RunLabels
 
 Scalar = float | str
@@ -85,6 +88,73 @@ class Dashboard(ABC):
         Args:
             finished: Whether the run reached its end.
         """
+
+
+class _WholeFile(csv_logs.ExperimentWriter):
+    """Lightning's writer of `metrics.csv`, without the moments at which lines can be lost."""
+
+    def save(self) -> None:
+        """Append what was recorded, or leave the file as it was.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        path, known = Path(self.metrics_file_path), list(self.metrics_keys)
+        if not self.metrics:
+            return
+        try:
+            if self._record_new_keys() and path.is_file():
+                self._rewrite_with_new_header(self.metrics_keys)
+            self._append(path)
+        except OSError:
+            self.metrics_keys = known  # so that a later call writes their names first
+            raise
+        self.metrics = []
+
+    def _append(self, path: Path) -> None:
+        size = path.stat().st_size if path.is_file() else 0
+        try:
+            with path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
+                if size == 0:
+                    writer.writeheader()
+                writer.writerows(self.metrics)
+        except OSError as error:
+            if path.is_file():
+                os.truncate(path, size)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=fieldnames)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+class CSVLogger(loggers.CSVLogger):
+    """Lightning's CSV logger. What was written stays, whatever happens to what comes after it."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """Who writes the file."""
+        if self._experiment is None:
+            self._fs.makedirs(self.root_dir, exist_ok=True)
+            self._experiment = _WholeFile(log_dir=self.log_dir)
+        return self._experiment
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the rest; where the run has failed already, its own error is the one to tell.
+
+        Args:
+            status: How training ended.
+        """
+        with suppress(OSError) if status == "failed" else nullcontext():
+            super().finalize(status)
 
 
 class TensorBoardLogger(loggers.TensorBoardLogger, Dashboard):
