@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
 from PIL import Image
 
@@ -71,6 +72,7 @@ def esc_sr(capfd):
             patch.chdir(cwd)
             patch.setattr(sys, "argv", ["esc-sr"])
             patch.setattr(sys, "path", sys.path[:])
+            patch.setattr(HydraConfig.instance(), "cfg", None)  # --cfg leaves its own there
             try:
                 main([str(argument) for argument in arguments])
                 code = 0

@@ -325,7 +325,7 @@ def test_an_interrupt_leaves_no_half_file(checkpoint, tmp_path):
         text=True,
     )
     waited = time.monotonic()
-    while len(list(out.glob("*.png"))) < 3 and time.monotonic() - waited < 60:
+    while len(list(out.glob("[!.]*.png"))) < 3 and time.monotonic() - waited < 60:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
