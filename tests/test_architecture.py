@@ -48,7 +48,7 @@ ALLOWED = {
         "runs",
     },
     "integrations": {"models", "attention"},
-    "config": {"launching", "runs"},
+    "config": {"launching", "runs", "yaml_text"},
     "api": {"config", "models", "attention"},
     "cli": set(),
     "drawing": set(),
@@ -58,6 +58,7 @@ ALLOWED = {
     "locking": set(),
     "markup": set(),
     "offspring": set(),
+    "yaml_text": set(),
 }
 ANYWHERE = {"errors", "files", "locking", "offspring", "__version__"}
 # Third-party packages and the only places that may import them when they are themselves imported.

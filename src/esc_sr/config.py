@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import io
 import os
 import pkgutil
@@ -11,16 +12,20 @@ import re
 import secrets
 import sys
 import traceback
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from esc_sr.errors import InputError, printable
+import yaml
+
+from esc_sr.errors import InputError, first_line, printable
 from esc_sr.files import write_atomically
 from esc_sr.launching import ENDED, JobFailed, leave_note, take_notes, unseen
 from esc_sr.runs.redaction import hidden, redacted
+from esc_sr.yaml_text import check_aliases
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -117,11 +122,12 @@ def instantiate(node: Any) -> Any:
         built = hydra_instantiate(node, _convert_="all")
     except InstantiationException as error:
         where = re.search(r"full_key: (\S+)", str(error))
-        raise _translated(
-            error.__cause__ or error, where.group(1) if where else "configuration"
-        ) from None
+        key = where.group(1) if where else "configuration"
+        raise _translated(error.__cause__ or error, key, node) from None
+    except (TypeError, ValueError) as error:  # of Hydra itself, about flags such as _recursive_
+        raise InputError(_squeeze(str(error))) from None
     if isinstance(built, partial):
-        return _translating(built, str(node._get_full_key(None)))
+        return _translating(built, str(node._get_full_key(None)), node)
     return built
 
 
@@ -134,36 +140,59 @@ def target_of(node: DictConfig) -> Callable[..., Any]:
     Raises:
         InputError: It cannot be imported.
     """
+    key = f"{node._get_full_key('_target_')}={node._target_}"
     try:
-        return pkgutil.resolve_name(node._target_)
+        found = pkgutil.resolve_name(node._target_)
     except Exception as error:  # whatever the module raises when it is imported
         raise InputError(
-            f"{node._get_full_key('_target_')}={node._target_} cannot be imported "
+            f"{key} cannot be imported "
             f"({_squeeze(str(error))}); give package.module.Class of an installed package or of "
             "a module in the current folder"
         ) from None
+    if not callable(found):
+        raise InputError(f"{key} is neither a class nor a function, but a {type(found).__name__}")
+    return found
 
 
-def _translating(factory: Callable[..., Any], key: str) -> Callable[..., Any]:
+def _translating(factory: Callable[..., Any], key: str, node: Any) -> Callable[..., Any]:
     def build(*args: Any, **kwargs: Any) -> Any:
         try:
             return factory(*args, **kwargs)
         except Exception as error:
-            raise _translated(error, key) from None
+            raise _translated(error, key, node) from None
 
     return build
 
 
-def _translated(error: BaseException, key: str) -> BaseException:
+def _translated(error: BaseException, key: str, node: Any) -> BaseException:
     """Make an `InputError` that names the key of what a constructor refused; else the error."""
     refused = type(error).__name__ == "MisconfigurationException"
     if isinstance(error, InputError):
         return error
     if refused or isinstance(error, TypeError | ValueError | ModuleNotFoundError):
-        told = InputError(f"{key}: {_squeeze(str(error))}")
+        text = _squeeze(str(error))
+        told = InputError(f"{key}: {'; '.join([*_no_texts(node, key), text])}")
         told.__cause__ = error
         return told
     return error
+
+
+def _no_texts(node: Any, key: str) -> Iterator[str]:
+    """Say which values are texts where the constructor of a node wants something else."""
+    from omegaconf import OmegaConf
+
+    try:
+        described = OmegaConf.select(node._get_root(), key) or node
+        hints = typing.get_type_hints(
+            target if inspect.isfunction(target := target_of(described)) else target.__init__
+        )
+        values = OmegaConf.to_container(described, resolve=True)
+    except Exception:  # what it is about has been told
+        return
+    for name, value in values.items() if isinstance(values, dict) else ():
+        kinds = typing.get_args(hints.get(str(name))) or (hints.get(str(name)),)
+        if isinstance(value, str) and {int, float, bool} & set(kinds) and str not in kinds:
+            yield f"{name}={value!r} is a text"
 
 
 def hydra_main(
@@ -253,6 +282,7 @@ def hydra_main(
         jobs.append(None)
         try:
             _hide_secrets(arguments)
+            _check_roots(config, config_name)
             _check_folders(config)
             OmegaConf.set_readonly(config, True)
             return task(config)
@@ -274,8 +304,12 @@ def hydra_main(
     main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
     hydra_raises()
     try:
+        _check_options(config_name, multirun_first)
+        _check_own_files(complete)
         with _shown_without_secrets(arguments):
             main(job)()
+    except yaml.YAMLError as error:
+        leave(InputError(_unreadable_yaml(error)))
     except told as error:
         failed = [job for job in jobs if job is not None]
         if isinstance(error, JobFailed) and error.notes:
@@ -288,6 +322,10 @@ def hydra_main(
         if not failed:
             leave(error)
         leave(InputError(f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(failed)}"))
+    except RecursionError:
+        if jobs:
+            raise
+        leave(InputError("the configuration is nested too deeply, or holds itself: see defaults"))
     except RuntimeError as error:
         if 'detect "srun"' in str(error):
             leave(InputError("there is no srun here: call this on a machine of a SLURM cluster"))
@@ -300,9 +338,15 @@ def hydra_main(
             )
         )
     except ValueError as error:
-        if "Config group override" not in str(error):
+        if jobs:
             raise
-        leave(InputError("a group cannot be null: leave it out with ~group, e.g. ~attention"))
+        if "Config group override" in str(error):
+            group = _group_without_name(complete)
+            leave(
+                InputError(f"{group} cannot be chosen: name a file of it, or leave it out with ~")
+            )
+        # Of Hydra, about a file's defaults list, or because a file is no UTF-8.
+        leave(InputError(f"{_file_being_read(error)}{_squeeze(str(error))}"))
     finally:
         sys.argv = command_line
         restore()
@@ -325,8 +369,6 @@ def _shown_without_secrets(arguments: Sequence[str]) -> Iterator[None]:
 
 def _yaml_without_secrets(text: str, overrides: Sequence[str]) -> str:
     """Hide secrets in YAML; what holds none, and what is no YAML of keys, stays as it is."""
-    import yaml
-
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -358,23 +400,104 @@ def _hide_secrets(arguments: Sequence[str]) -> None:
                 write_atomically(path, safe)
 
 
-def _check_folders(config: DictConfig) -> None:
-    """Take folders that are called by a number for what they are, refuse what is no path.
+def _check_options(config_name: str, arguments: Sequence[str]) -> None:
+    """Refuse options that Hydra does not know in one line, where it would show all of them."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        command = config_name.replace("_", "-")
+        sys.stderr.write(f"esc-sr: error: {printable(message)}; see esc-sr {command} --help\n")
+        sys.exit(2)
+
+    parser = get_args_parser()
+    parser.error = refuse
+    if "--version" not in arguments:
+        parser.parse_args(list(arguments))
+
+
+def _check_own_files(arguments: Sequence[str]) -> None:
+    """Look at the user's own configuration files for those that multiply themselves.
 
     Raises:
-        InputError: Something else than a path is given for a folder.
+        InputError: There is one.
+    """
+    following = (*arguments[1:], "")
+    for argument, after in zip(arguments, following, strict=True):
+        option, equals, value = argument.partition("=")
+        if option not in ("--config-dir", "-cd"):
+            continue
+        folder = Path(value if equals else after)
+        for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else ():
+            if path.is_file():
+                check_aliases(path.read_text(encoding="utf-8", errors="replace"), path)
+
+
+def _check_roots(config: DictConfig, config_name: str) -> None:
+    """Refuse keys at the root that nobody asks for, as a misspelt one in a user's own file.
+
+    Hydra refuses unknown keys of a command line only. A key that is interpolated elsewhere has a
+    use, and one that was added by `+key=…` is meant.
+
+    Raises:
+        InputError: There is one.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    known = _root_keys(config_name)
+    unknown = {str(key) for key in config} - known
+    if not unknown:
+        return
+    known |= {str(key) for key in compose_config(config_name)}
+    overrides = HydraConfig.get().overrides.task
+    known |= {re.split(r"[.=@]", one.lstrip("+"))[0] for one in overrides if one[0] == "+"}
+    text = OmegaConf.to_yaml(config, resolve=False)
+    for key in sorted(unknown - known):
+        if re.search(r"\$\{" + re.escape(key) + r"[.\[}]", text):
+            continue
+        close = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.6)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise InputError(
+            f"unknown key '{key}' in a configuration file; {hint}"
+            f"`esc-sr {config_name} --cfg job` lists every key"
+        )
+
+
+def _root_keys(config_name: str) -> set[str]:
+    """Return the keys and groups of a primary configuration, without composing it."""
+    own = yaml.safe_load((conf_dir() / f"{config_name}.yaml").read_text(encoding="utf-8"))
+    keys = {str(key) for key in own} - {"defaults"}
+    for one in own["defaults"]:
+        if isinstance(one, dict):
+            keys |= {str(key) for key in one}
+        elif one != "_self_":  # another primary configuration, of which this is a variant
+            keys |= _root_keys(one)
+    return keys
+
+
+# Of `conf/train.yaml`: where training starts or goes on.
+_FILES = {"init_from", "ckpt_path"}
+
+
+def _check_folders(config: DictConfig) -> None:
+    """Take folders and files called by a number for what they are, refuse what is no path.
+
+    Raises:
+        InputError: Something else than a path is given for one.
     """
     from omegaconf import OmegaConf
 
     for node in (config, config.get("paths")):
         for key in node or ():
-            if not str(key).endswith("_dir") or OmegaConf.is_missing(node, key):
+            is_folder = str(key).endswith("_dir")
+            if not (is_folder or key in _FILES) or OmegaConf.is_missing(node, key):
                 continue
             value = node[key]
             if isinstance(value, int) and not isinstance(value, bool):
                 node[key] = str(value)
             elif value is not None and not isinstance(value, str):
-                raise InputError(f"{key} must be a folder, got {value}")
+                what = "folder" if is_folder else "file"
+                raise InputError(f"{key} must be a {what}, got {value}")
 
 
 def _explain(error: BaseException, config_name: str) -> str:
@@ -422,6 +545,32 @@ def _explain(error: BaseException, config_name: str) -> str:
     if type(error).__name__ == "OverrideParseException":
         return f"{_squeeze(text)}; quote values with spaces or signs: 'key=\"a value\"'"
     return _squeeze(text)
+
+
+def _unreadable_yaml(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark else getattr(error, "name", "YAML")
+    what = getattr(error, "problem", None) or getattr(error, "reason", None) or first_line(error)
+    return f"cannot read {where}: {_squeeze(str(what))}"
+
+
+def _group_without_name(arguments: Sequence[str]) -> str:
+    """Find the argument that chooses null or a number of a group of `conf/`."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        is_group = key.isidentifier() and (conf_dir() / key).is_dir()
+        if is_group and re.fullmatch(r"null|true|false|[-+.\d]+|\{.*", value, re.IGNORECASE):
+            return argument
+    return "a group that is null or a number"
+
+
+def _file_being_read(error: BaseException) -> str:
+    """Name the file that Hydra was reading when something was raised that does not name it."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        path = frame.f_locals.get("full_path")
+        if frame.f_code.co_name == "load_config" and isinstance(path, str):
+            return f"cannot read {path}: "
+    return ""
 
 
 def _known_keys(config_name: str) -> Iterator[str]:

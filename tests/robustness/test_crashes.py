@@ -20,7 +20,6 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from processes import Command, run
 
 from esc_sr.api import create_model
 from esc_sr.config import compose_config
@@ -36,6 +35,7 @@ from esc_sr.runs.record import read_record
 from esc_sr.tasks import train
 from esc_sr.training.checkpoint_io import ReplacingCheckpointIO
 from esc_sr.training.loggers import CSVLogger
+from processes import Command, run
 from tiny import NETWORK, TRAINING
 
 MOMENTS = ("step", "gradient", "weights", "validation", "half", "written")

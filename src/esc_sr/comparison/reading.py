@@ -50,8 +50,12 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer of any length
+        return False
 
 
 def _is_amount(value: Any) -> bool:
@@ -176,8 +180,10 @@ def read_quality(path: Path) -> list[MeasuredQuality]:
 def _read_json(path: Path, command: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}); `esc-sr {command}` writes it") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is not JSON ({str(error)[:80]}); `esc-sr {command}` writes it"
+        ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 

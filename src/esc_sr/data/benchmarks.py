@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from esc_sr.data.degradations import Degradation
-from esc_sr.data.images import list_images
+from esc_sr.data.images import DEFAULT_MAX_MEGAPIXELS, list_images
 from esc_sr.data.pairs import PairedImages
 from esc_sr.errors import InputError
 
@@ -40,6 +40,7 @@ def benchmark_set(
     name: str,
     scale: int,
     degradation: Degradation | None = None,
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
     hint: str = "",
 ) -> PairedImages:
     """Open a benchmark set, whole images, one by one.
@@ -52,6 +53,7 @@ def benchmark_set(
         name: A set, e.g. "Set5"; any folder of the layouts of `benchmark_folders` is accepted.
         scale: Super-resolution factor.
         degradation: Makes LQ where there is none; None: MATLAB bicubic.
+        max_megapixels: As for `PairedImages`.
         hint: How to come by the set, appended when it is missing.
 
     Returns:
@@ -62,7 +64,12 @@ def benchmark_set(
     """
     gt_dir, lq_dir = require_benchmark(root, name, scale, hint=hint)
     pairs = PairedImages(
-        gt_dir=gt_dir, lq_dir=lq_dir, scale=scale, degradation=degradation, hint=hint
+        gt_dir=gt_dir,
+        lq_dir=lq_dir,
+        scale=scale,
+        degradation=degradation,
+        max_megapixels=max_megapixels,
+        hint=hint,
     )
     expected = EXPECTED_COUNTS.get(_canonical(Path(name).name) or "")
     if expected is not None and len(pairs) != expected:

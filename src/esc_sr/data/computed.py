@@ -13,7 +13,13 @@ from torch.utils.data import Dataset
 
 from esc_sr.data.benchmarks import set_folders
 from esc_sr.data.crops import crop_to_multiple
-from esc_sr.data.images import image_size, list_images, read_image
+from esc_sr.data.images import (
+    DEFAULT_MAX_MEGAPIXELS,
+    check_max_megapixels,
+    image_size,
+    list_images,
+    read_image,
+)
 from esc_sr.data.names import core, match_results
 from esc_sr.errors import InputError
 
@@ -40,20 +46,31 @@ class ComputedImages(Dataset[Computed]):
         gt_dir: Folder of high-resolution images; where some end in `_HR` or `_GT`, those alone.
         name: The set, a possible folder below `sr_dir`, by any of its names.
         scale: Super-resolution factor.
+        max_megapixels: Images of more than so many million pixels are refused.
 
     Raises:
         InputError: A folder or results are missing, or a result has another size than its GT.
     """
 
-    def __init__(self, sr_dir: str | Path, *, gt_dir: str | Path, name: str, scale: int) -> None:
+    def __init__(
+        self,
+        sr_dir: str | Path,
+        *,
+        gt_dir: str | Path,
+        name: str,
+        scale: int,
+        max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+    ) -> None:
+        check_max_megapixels(max_megapixels)
         self.scale = scale
+        self._limit = max_megapixels
         folder = _result_folder(Path(sr_dir).expanduser(), name, scale)
         self._gt = _gt_images(gt_dir)
         results = [path.name for path in list_images(folder)]
         matched = match_results([path.name for path in self._gt], results, scale, str(folder))
         self._sr = [folder / match for match in matched]
         for sr, gt in zip(self._sr, self._gt, strict=True):
-            _check_size(sr, gt, scale)
+            _check_size(sr, gt, scale, max_megapixels)
         for sr, gt in zip(self._sr, self._gt, strict=True):
             if _warn_of_other_scale(sr, gt, scale):
                 break
@@ -62,12 +79,15 @@ class ComputedImages(Dataset[Computed]):
         return len(self._gt)
 
     def __getitem__(self, index: int) -> Computed:
-        gt = crop_to_multiple(read_image(self._gt[index]), self.scale)
+        gt = crop_to_multiple(self._read(self._gt[index]), self.scale)
         return {
-            "sr": read_image(self._sr[index]).to(torch.float32) / 255,
+            "sr": self._read(self._sr[index]).to(torch.float32) / 255,
             "gt": gt.to(torch.float32) / 255,
             "name": self._gt[index].stem,
         }
+
+    def _read(self, path: Path) -> Tensor:
+        return read_image(path, max_megapixels=self._limit)
 
 
 def _warn_of_other_scale(sr: Path, gt: Path, scale: int) -> bool:
@@ -102,8 +122,8 @@ def _result_folder(sr_dir: Path, name: str, scale: int) -> Path:
     )
 
 
-def _check_size(sr: Path, gt: Path, scale: int) -> None:
-    sr_size, gt_size = image_size(sr), image_size(gt)
+def _check_size(sr: Path, gt: Path, scale: int, max_megapixels: float) -> None:
+    sr_size, gt_size = (image_size(path, max_megapixels=max_megapixels) for path in (sr, gt))
     expected = _cut(gt_size, scale)
     if sr_size == expected:
         return

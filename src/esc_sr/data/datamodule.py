@@ -58,13 +58,15 @@ class SRDataModule(L.LightningDataModule):
                 f"whole images do not fit into a batch of {batch_size}: "
                 "set crop_size of the training set, or data.batch_size=1"
             )
-        self.val = {str(name): dataset for name, dataset in (val or {}).items()}
-        for name in self.val:
+        self.val = {str(name): images for name, images in (val or {}).items()}
+        for name, images in self.val.items():
             if not name or "." in name:
                 raise InputError(
                     f"data.val: a validation set cannot be called '{name}', because what is logged "
                     "is called by it: no dots, and not nothing"
                 )
+            if not isinstance(images, Dataset):
+                raise InputError(f"data.val.{name} must be a set of images, got {images}")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed

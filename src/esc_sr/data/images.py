@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -16,6 +20,9 @@ from esc_sr.errors import InputError
 from esc_sr.files import replacing
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+# A small file can promise any size; a decoded pixel takes some 10 bytes until it is a tensor.
+DEFAULT_MAX_MEGAPIXELS = 100.0
+_PILLOW = threading.Lock()
 
 
 class UnreadableImageError(InputError):
@@ -46,11 +53,12 @@ def list_images(folder: str | Path) -> list[Path]:
     )
 
 
-def read_image(path: str | Path) -> Tensor:
+def read_image(path: str | Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> Tensor:
     """Read an image file, upright as its EXIF orientation says.
 
     Args:
         path: A file of any format that Pillow reads; `~` expands.
+        max_megapixels: Refuse images of more than so many million pixels, before decoding them.
 
     Returns:
         `(3, H, W)` uint8 RGB in 0..255. Grey and palette images become RGB, 16-bit ones 8-bit,
@@ -58,24 +66,27 @@ def read_image(path: str | Path) -> Tensor:
 
     Raises:
         UnreadableImageError: No such file, not an image, truncated or corrupt, or larger than
-            Pillow's limit against decompression bombs.
+            `max_megapixels`.
     """
     path = Path(path).expanduser()
     try:
         with path.open("rb") as file:
-            return decode_image(file, str(path))
+            return decode_image(file, str(path), max_megapixels=max_megapixels)
     except OSError as error:
         raise UnreadableImageError(
             f"cannot read image {path}: {error.strerror or error}; check the path"
         ) from error
 
 
-def decode_image(source: bytes | BinaryIO, name: str) -> Tensor:
+def decode_image(
+    source: bytes | BinaryIO, name: str, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Tensor:
     """Decode an image held in memory or in an open file.
 
     Args:
         source: The encoded image.
         name: What messages call it.
+        max_megapixels: As for `read_image`.
 
     Returns:
         `(3, H, W)` uint8 RGB in 0..255.
@@ -85,44 +96,81 @@ def decode_image(source: bytes | BinaryIO, name: str) -> Tensor:
     """
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with warnings.catch_warnings():
-            # Above half its limit Pillow only warns; metadata that is off is no reason to stop.
-            warnings.simplefilter("ignore")
-            with Image.open(stream) as image:
-                return _to_tensor(_to_rgb(ImageOps.exif_transpose(image)))
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(
-            f"image {name} is larger than Pillow's safety limit "
-            f"({2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels); cut it into parts first"
-        ) from error
+        with _opened(stream, name, max_megapixels) as image:
+            return _to_tensor(_to_rgb(ImageOps.exif_transpose(image)))
+    except UnreadableImageError:
+        raise
     # Broken files raise nearly anything in Pillow's parsers: struct.error, IndexError, ...
     except Exception as error:
         raise _unreadable(name, error) from error
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(
+    path: str | Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> tuple[int, int]:
     """Return height and width of an image, upright, from its header alone.
 
     Args:
         path: An image file; `~` expands.
+        max_megapixels: As for `read_image`.
 
     Returns:
         Height and width in pixels.
 
     Raises:
-        UnreadableImageError: The header cannot be read.
+        UnreadableImageError: The header cannot be read, or promises more than `max_megapixels`.
     """
     path = Path(path).expanduser()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                width, height = image.size
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        with _opened(path, str(path), max_megapixels) as image:
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except UnreadableImageError:
+        raise
     # As in `decode_image`.
     except Exception as error:
         raise _unreadable(str(path), error) from error
     return (width, height) if turned else (height, width)
+
+
+def check_max_megapixels(max_megapixels: Any) -> None:
+    """Check a limit before it is needed.
+
+    Args:
+        max_megapixels: What a configuration says.
+
+    Raises:
+        InputError: It is no positive number.
+    """
+    is_number = isinstance(max_megapixels, int | float) and not isinstance(max_megapixels, bool)
+    if not is_number or not max_megapixels > 0:
+        raise InputError(f"max_megapixels must be a number above 0, got {max_megapixels}")
+
+
+@contextmanager
+def _opened(
+    source: str | Path | BinaryIO, name: str, max_megapixels: float
+) -> Iterator[Image.Image]:
+    """Open an image, nothing of it decoded yet, if its header promises no more than allowed."""
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it logs, its errors say too
+    with warnings.catch_warnings():
+        # Metadata that is off is no reason to stop.
+        warnings.simplefilter("ignore")
+        with _PILLOW:  # its own limit is a global of its module
+            theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                opened = Image.open(source)
+            finally:
+                Image.MAX_IMAGE_PIXELS = theirs
+        with opened as image:
+            width, height = image.size
+            if width * height > max_megapixels * 1e6:
+                raise UnreadableImageError(
+                    f"image {name} is {height}×{width}, {width * height / 1e6:.4g} megapixels, "
+                    f"more than max_megapixels={max_megapixels:g}: raise that if the image is "
+                    "meant, or cut it into parts"
+                )
+            yield image
 
 
 def write_image(path: str | Path, image: Tensor) -> None:

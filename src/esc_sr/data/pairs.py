@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -21,11 +22,11 @@ from esc_sr.data.crops import (
     random_position,
 )
 from esc_sr.data.degradations import BicubicDegradation, Degradation, degrade_crop
-from esc_sr.data.images import UnreadableImageError
+from esc_sr.data.images import DEFAULT_MAX_MEGAPIXELS, UnreadableImageError
 from esc_sr.data.names import core, match_names
 from esc_sr.data.sampler import SampleKey
 from esc_sr.data.sources import CachedImages, ImageSource, open_source
-from esc_sr.errors import InputError, check_integers
+from esc_sr.errors import InputError, check_flags, check_integers
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class PairedImages(Dataset[Pair]):
         cache: Keep decoded images in memory, 3 bytes a pixel.
         on_corrupt: What an unreadable image does: "stop" raises, "skip" logs its name once and
             takes the next readable one.
+        max_megapixels: Images of more than so many million pixels are unreadable: a small file can
+            promise any size.
         hint: How to come by the images, appended to messages about missing ones.
 
     Raises:
@@ -76,11 +79,13 @@ class PairedImages(Dataset[Pair]):
         augment: bool = False,
         cache: bool = False,
         on_corrupt: Literal["stop", "skip"] = "stop",
+        max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
         hint: str = "",
     ) -> None:
         check_integers(1, scale=scale)
         if crop_size is not None:
             check_integers(1, crop_size=crop_size)
+        check_flags(augment=augment, cache=cache)
         if on_corrupt not in ("stop", "skip"):
             raise InputError(f"on_corrupt must be 'stop' or 'skip', got '{on_corrupt}'")
         self.scale = scale
@@ -91,12 +96,13 @@ class PairedImages(Dataset[Pair]):
         self._degradation = degradation or BicubicDegradation()
         self._reported: set[str] = set()
 
-        gt: ImageSource = open_source(gt_dir, purpose="GT", hint=hint)
+        opened = partial(open_source, hint=hint, max_megapixels=max_megapixels)
+        gt: ImageSource = opened(gt_dir, purpose="GT")
         self._gt_names = gt.names
         self._lq_names: list[str] = []
         lq: ImageSource | None = None
         if lq_dir is not None:
-            lq = open_source(lq_dir, purpose=f"LQ ×{scale}", hint=hint)
+            lq = opened(lq_dir, purpose=f"LQ ×{scale}")
             if Path(lq_dir).expanduser().resolve() == Path(gt_dir).expanduser().resolve():
                 # `core` has dropped the ending of what is GT.
                 self._gt_names = [n for n in gt.names if core(n) != Path(n).stem.lower()]

@@ -8,7 +8,9 @@ from typing import Protocol
 from torch import Tensor
 
 from esc_sr.data.images import (
+    DEFAULT_MAX_MEGAPIXELS,
     UnreadableImageError,
+    check_max_megapixels,
     decode_image,
     image_size,
     list_images,
@@ -42,22 +44,24 @@ class FolderImages:
 
     Args:
         folder: An existing folder.
+        max_megapixels: Larger images are refused.
 
     Raises:
         InputError: There is no such folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> None:
         self.folder = folder
+        self._limit = max_megapixels
         self.names = [path.name for path in list_images(folder)]
 
     def read(self, name: str) -> Tensor:
         """Decode an image to `(3, H, W)` uint8."""
-        return read_image(self.folder / name)
+        return read_image(self.folder / name, max_megapixels=self._limit)
 
     def size(self, name: str) -> tuple[int, int]:
         """Return height and width from the header."""
-        return image_size(self.folder / name)
+        return image_size(self.folder / name, max_megapixels=self._limit)
 
     def where(self, name: str) -> str:
         """Return the path."""
@@ -72,13 +76,15 @@ class LmdbImages:
 
     Args:
         folder: The `….lmdb` folder.
+        max_megapixels: Larger images are refused.
 
     Raises:
         InputError: It is not such a folder, or is incomplete.
         MissingExtraError: The package `lmdb` is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> None:
+        self._limit = max_megapixels
         require_extra("lmdb", "lmdb")
         index = folder / LMDB_INDEX
         if not index.is_file():
@@ -88,7 +94,13 @@ class LmdbImages:
             )
         self.folder = folder
         self._sizes: dict[str, tuple[int, int]] = {}
-        for line in index.read_text().splitlines():
+        try:
+            lines = index.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{index} is no text; delete the folder and run `esc-sr prepare` again"
+            ) from error
+        for line in lines:
             try:
                 name, shape, _ = line.rsplit(" ", 2)
                 height, width, _ = shape.strip("()").split(",")
@@ -105,19 +117,25 @@ class LmdbImages:
         lmdb = require_extra("lmdb", "lmdb")
         # Opened for each read (0.1 ms): LMDB allows a process to open a folder once, and a forked
         # worker to use nothing that its parent has opened.
-        with (
-            lmdb.open(
-                str(self.folder), readonly=True, lock=False, readahead=False, meminit=False
-            ) as environment,
-            environment.begin() as transaction,
-        ):
-            content = transaction.get(Path(name).stem.encode())
+        try:
+            with (
+                lmdb.open(
+                    str(self.folder), readonly=True, lock=False, readahead=False, meminit=False
+                ) as environment,
+                environment.begin() as transaction,
+            ):
+                content = transaction.get(Path(name).stem.encode())
+        except lmdb.Error as error:
+            raise UnreadableImageError(
+                f"cannot read {self.folder}: {error}; delete the folder and run `esc-sr prepare` "
+                "again"
+            ) from error
         if content is None:
             raise UnreadableImageError(
                 f"no image '{Path(name).stem}' in {self.folder} though {LMDB_INDEX} lists it; "
                 "delete the folder and run `esc-sr prepare` again"
             )
-        return decode_image(content, self.where(name))
+        return decode_image(content, self.where(name), max_megapixels=self._limit)
 
     def size(self, name: str) -> tuple[int, int]:
         """Return height and width as the index says."""
@@ -155,25 +173,36 @@ class CachedImages:
         return self.source.where(name)
 
 
-def open_source(folder: str | Path, *, purpose: str, hint: str = "") -> ImageSource:
+def open_source(
+    folder: str | Path,
+    *,
+    purpose: str,
+    hint: str = "",
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+) -> ImageSource:
     """Open a folder of images, or an LMDB if its name ends in `.lmdb`.
 
     Args:
         folder: Where; `~` expands.
         purpose: What the images are, for messages, e.g. "GT".
         hint: How to come by them, appended to messages.
+        max_megapixels: Images of more than so many million pixels are refused when they are read.
 
     Returns:
         The source, with at least one image.
 
     Raises:
-        InputError: There is no such folder, or no image in it.
+        InputError: There is no such folder, or no image in it, or the limit is no positive number.
     """
+    check_max_megapixels(max_megapixels)
+    if not isinstance(folder, str | Path):
+        raise InputError(f"the folder of {purpose} images must be a path, got {folder}; {hint}")
     path = Path(folder).expanduser()
     advice = hint or "check the path"
     if not path.is_dir():
         raise InputError(f"no such folder of {purpose} images: {path}; {advice}")
-    source = LmdbImages(path) if path.suffix == ".lmdb" else FolderImages(path)
+    kind = LmdbImages if path.suffix == ".lmdb" else FolderImages
+    source = kind(path, max_megapixels=max_megapixels)
     if not source.names:
         raise InputError(f"no {purpose} images in {path}; {advice}")
     return source

@@ -21,7 +21,13 @@ from torch import Tensor
 
 from esc_sr.data.crops import crop, crop_to_multiple
 from esc_sr.data.degradations import BicubicDegradation
-from esc_sr.data.images import encode_image, image_size, read_image, replace_file
+from esc_sr.data.images import (
+    DEFAULT_MAX_MEGAPIXELS,
+    encode_image,
+    image_size,
+    read_image,
+    replace_file,
+)
 from esc_sr.data.pairs import match_names
 from esc_sr.data.sources import LMDB_INDEX, open_source
 from esc_sr.errors import InputError, check_integers, require_extra
@@ -131,6 +137,7 @@ def cut_subimages(
     lq_out: str | Path | None = None,
     lmdb: bool = False,
     num_workers: int = 0,
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
     hint: str = "",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PrepareResult:
@@ -150,6 +157,7 @@ def cut_subimages(
         lq_out: Output folder that will hold `X2`, `X3`, ...; needed if there are scales.
         lmdb: Write LMDBs instead of files.
         num_workers: Processes; 0: this one.
+        max_megapixels: Images of more than so many million pixels are refused.
         hint: How to come by the images, appended when they are missing.
         on_progress: Called with images done and their total, at the start and after each.
 
@@ -165,7 +173,7 @@ def cut_subimages(
     check_integers(0, num_workers=num_workers)
     if recipe.scales and lq_out is None:
         raise InputError("lq_out is needed where scales are given: set it, or scales=[]")
-    jobs = _plan(gt_dir, lq_dir, recipe, hint)
+    jobs = _plan(gt_dir, lq_dir, recipe, hint, max_megapixels)
     folders = {1: Path(gt_out).expanduser()}
     if lq_out is not None:
         folders |= {scale: Path(lq_out).expanduser() / f"X{scale}" for scale in recipe.scales}
@@ -211,6 +219,10 @@ class _Job:
     gt_path: str
     shrink: int
     lq_paths: dict[int, str]
+    max_megapixels: float
+
+    def read(self, path: str) -> Tensor:
+        return read_image(path, max_megapixels=self.max_megapixels)
 
 
 @dataclass(frozen=True)
@@ -226,10 +238,14 @@ class _Window:
 
 
 def _plan(
-    gt_dir: str | Path, lq_dir: str | Path | None, recipe: CutRecipe, hint: str
+    gt_dir: str | Path,
+    lq_dir: str | Path | None,
+    recipe: CutRecipe,
+    hint: str,
+    max_megapixels: float,
 ) -> list[_Job]:
     """Find the images and their pairs; everything that can be missing is missed here."""
-    gt = open_source(gt_dir, purpose="GT", hint=hint)
+    gt = open_source(gt_dir, purpose="GT", hint=hint, max_megapixels=max_megapixels)
     stems = [Path(name).stem for name in gt.names]
     wanted = {1: stems} | {f: [f"{stem}_d{f}" for stem in stems] for f in recipe.shrink if f > 1}
     counts = Counter(name for names in wanted.values() for name in names)
@@ -245,7 +261,13 @@ def _plan(
             for paths, name in zip(lq_paths, matches, strict=True):
                 paths[scale] = lq.where(name)
     return [
-        _Job(wanted[factor][index], gt.where(name), factor, lq_paths[index] if factor == 1 else {})
+        _Job(
+            wanted[factor][index],
+            gt.where(name),
+            factor,
+            lq_paths[index] if factor == 1 else {},
+            max_megapixels,
+        )
         for index, name in enumerate(gt.names)
         for factor in recipe.shrink
     ]
@@ -315,7 +337,8 @@ def _cut_image(work: _Work) -> _Cut:
     """Cut one image; write the files, or return their content where there are no folders."""
     job, recipe, folders, done = work
     multiple = recipe.multiple
-    full_height, full_width = (side // job.shrink for side in image_size(job.gt_path))
+    gt_size = image_size(job.gt_path, max_megapixels=job.max_megapixels)
+    full_height, full_width = (side // job.shrink for side in gt_size)
     height, width = full_height - full_height % multiple, full_width - full_width % multiple
     if not min(height, width):
         shrunk = f", shrunk by {job.shrink}" if job.shrink > 1 else ""
@@ -375,7 +398,7 @@ def _bicubic_error(gt: Tensor, lq: Tensor, scale: int) -> float:
 
 
 def _read_gt(job: _Job) -> Tensor:
-    image = read_image(job.gt_path)
+    image = job.read(job.gt_path)
     if job.shrink == 1:
         return image
     return BicubicDegradation()(crop_to_multiple(image, job.shrink), job.shrink)
@@ -384,7 +407,7 @@ def _read_gt(job: _Job) -> Tensor:
 def _read_lq(job: _Job, gt: Tensor, scale: int) -> Tensor:
     if scale not in job.lq_paths:
         return BicubicDegradation()(crop_to_multiple(gt, scale), scale)
-    lq = read_image(job.lq_paths[scale])
+    lq = job.read(job.lq_paths[scale])
     expected = (gt.shape[-2] // scale, gt.shape[-1] // scale)
     if tuple(lq.shape[-2:]) != expected:
         raise InputError(
@@ -402,7 +425,10 @@ class _LmdbStore:
         self._folder = folder
         self._lmdb: Any = require_extra("lmdb", "lmdb")
         # Where the disk does not do sparse files the whole map is allocated: start small, grow.
-        self._environment: Any = self._lmdb.open(str(folder), map_size=2**28)
+        try:
+            self._environment: Any = self._lmdb.open(str(folder), map_size=2**28)
+        except self._lmdb.Error as error:
+            raise InputError(f"cannot go on in {folder}: {error}; delete it") from error
         self._keys: dict[str, set[str]] = {}
         with self._environment.begin() as transaction:
             for key in transaction.cursor().iternext(values=False):

@@ -110,7 +110,8 @@ def _taps(in_len: int, out_len: int, ratio: Fraction) -> tuple[Tensor, Tensor]:
     indices = torch.empty(num_taps, out_len, dtype=torch.int64)
     weights = torch.empty(num_taps, out_len, dtype=torch.float64)
     # Positions repeat after `ratio.numerator` outputs: exact fractions for one period only.
-    period = [_phase(i, ratio, stretch, num_taps) for i in range(ratio.numerator)]
+    phases = range(min(ratio.numerator, out_len))
+    period = [_phase(i, ratio, stretch, num_taps) for i in phases]
     for phase, (first, phase_weights) in enumerate(period):
         count = len(range(phase, out_len, ratio.numerator))
         starts = first + ratio.denominator * torch.arange(count)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from esc_sr.errors import InputError
+from esc_sr.errors import InputError, printable
 
 # What BasicSR calls networks, and the files of `conf/model`.
 MODELS = {"ESC": "esc", "ESCFP": "esc_fp", "ESCReal": "esc_real", "ESCRealM": "esc_real_m"}
@@ -29,7 +29,7 @@ _ATTENTION = {"Naive": "eager", "SDPA": "sdpa", "Flex": "flex"}
 _OPTIMIZERS = {"Adam": "adam", "AdamW": "adamw"}
 _LOSSES = {("L1Loss",): "l1", ("CharbonnierLoss",): "charbonnier", ("L1Loss", "FFTLoss"): "l1_fft"}
 # Trained by what is carried here; others add losses, networks or data of their own.
-_MODEL_TYPES = {None, "SRModel", "ESRModel"}
+_MODEL_TYPES = {"SRModel", "ESRModel"}
 # What needs no counterpart: names, and how BasicSR goes about things that are settled here.
 _NEEDLESS = {
     "name",
@@ -127,7 +127,7 @@ def experiment_of(options: Mapping[str, Any]) -> Experiment:
     _training(reader, found)
     _looking_on(reader, found, scale)
     kind = options.get("model_type")
-    if kind not in _MODEL_TYPES:
+    if kind is not None and not _is_one_of(kind, _MODEL_TYPES):
         found.not_carried["model_type"] = f"{kind}: trained by train.pixel_opt alone, as an SRModel"
     for key, value in reader.left().items():
         reason = next((r for k, r in _REASONS.items() if key == k or key.startswith(k + ".")), "")
@@ -161,7 +161,7 @@ class _Reader:
             InputError: It is none.
         """
         value = self.take(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        if not _is_number(value) or value != int(value):
             raise InputError(f"{key} must be a whole number, got {value}")
         found.set(ours or key, int(value), key)
         return int(value)
@@ -181,7 +181,7 @@ class _Reader:
 
 def _network(reader: _Reader, found: Experiment, scale: int) -> None:
     name = reader.take("network_g.type")
-    if name not in MODELS:
+    if not _is_one_of(name, MODELS):
         raise InputError(
             f"network_g.type={name} is not known here; known are: {', '.join(MODELS)}; the weights "
             "of others are read by model=spandrel"
@@ -192,7 +192,7 @@ def _network(reader: _Reader, found: Experiment, scale: int) -> None:
     for upstream, ours in _ARGUMENTS.items():
         reader.carry(f"network_g.{upstream}", f"model.{ours}", found)
     kind = reader.take("network_g.attn_type")
-    if kind in _ATTENTION:
+    if _is_one_of(kind, _ATTENTION):
         found.choices["attention"] = _ATTENTION[kind]
     elif kind is not None:
         found.not_carried["network_g.attn_type"] = f"{kind}: known are {', '.join(_ATTENTION)}"
@@ -275,13 +275,14 @@ def _training(reader: _Reader, found: Experiment) -> None:
 
 def _optimizer(reader: _Reader, found: Experiment) -> None:
     kind = reader.take("train.optim_g.type")
-    if kind not in _OPTIMIZERS:
+    if not _is_one_of(kind, _OPTIMIZERS):
         raise InputError(
             f"train.optim_g.type={kind} is not known here; known are: {', '.join(_OPTIMIZERS)}"
         )
     found.choices["optimizer"] = _OPTIMIZERS[kind]
-    if not isinstance(reader.carry("train.optim_g.lr", "optimizer.lr", found), int | float):
-        raise InputError("train.optim_g.lr must be a number")
+    rate = reader.carry("train.optim_g.lr", "optimizer.lr", found)
+    if not _is_number(rate) or not rate > 0:
+        raise InputError(f"train.optim_g.lr must be a number above 0, got {rate}")
     reader.carry("train.optim_g.betas", "optimizer.betas", found)
     decay = reader.take("train.optim_g.weight_decay")
     if kind == "AdamW" and decay is not None:
@@ -292,7 +293,9 @@ def _optimizer(reader: _Reader, found: Experiment) -> None:
 
 def _schedule(reader: _Reader, found: Experiment, steps: int) -> None:
     kind = reader.take("train.scheduler.type")
-    warmup = reader.take("train.warmup_iter")
+    warmup = reader.take("train.warmup_iter") or 0
+    if not _is_number(warmup):
+        raise InputError(f"train.warmup_iter must be a whole number, got {warmup}")
     if kind == "CosineAnnealingRestartLR" and reader.leaves.get("train.scheduler.periods") == [
         steps
     ]:
@@ -300,6 +303,8 @@ def _schedule(reader: _Reader, found: Experiment, steps: int) -> None:
         reader.take("train.scheduler.periods")
         reader.take("train.scheduler.restart_weights")
         lowest = reader.take("train.scheduler.eta_min") or 0.0
+        if not _is_number(lowest):
+            raise InputError(f"train.scheduler.eta_min must be a number, got {lowest}")
         rate = found.settings["optimizer"]["lr"].value
         found.set("scheduler.min_factor", lowest / rate, "train.scheduler.eta_min / optim_g.lr")
     else:
@@ -311,7 +316,7 @@ def _schedule(reader: _Reader, found: Experiment, steps: int) -> None:
             found.set("scheduler.milestones", [], "train.scheduler")
             found.not_carried["train.scheduler.type"] = f"{kind}: the learning rate stays constant"
     # BasicSR writes -1 for none.
-    found.set("scheduler.warmup_steps", max(int(warmup or 0), 0), "train.warmup_iter")
+    found.set("scheduler.warmup_steps", max(int(warmup), 0), "train.warmup_iter")
 
 
 def _loss(reader: _Reader, found: Experiment) -> None:
@@ -403,6 +408,18 @@ def _lines(node: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield from _lines(value, indent + "  ")
 
 
+def _is_one_of(value: Any, known: Container[str]) -> bool:
+    """Return whether a value, of any type, is one of some words."""
+    return isinstance(value, str) and value in known
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that can be reckoned with."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 2**63  # false for what is infinite or no number
+
+
 def _value(value: Any) -> str:
     """Write a plain value: JSON is YAML, but for numbers such as 1e-4, which need a point."""
     if isinstance(value, list):
@@ -411,8 +428,10 @@ def _value(value: Any) -> str:
         return repr(value).replace("e", ".0e")
     if isinstance(value, str) and value.replace("_", "").isalnum() and not value.isdecimal():
         return value
-    return json.dumps(value, ensure_ascii=False)
+    # Dates and the like are texts here; what is no text escapes into JSON's own notation.
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

@@ -16,6 +16,7 @@ _HEADER_BYTES = 25  # the first chunk
 # These hold other metadata, some of it about the picture as it was.
 _NO_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type ")
 _MOST_BYTES = 2**24
+_MOST_INFLATED = 2**20  # of one text; readers such as Pillow refuse files with more
 
 
 def png_texts(path: Path) -> bytes:
@@ -25,7 +26,8 @@ def png_texts(path: Path) -> bytes:
         path: The file.
 
     Returns:
-        The chunks that hold them, one after the other; of more than 16 MiB the first.
+        The chunks that hold them, one after the other; of more than 16 MiB the first. Compressed
+        ones that are damaged, or of more than 1 MiB when they are not compressed, are left out.
     """
     texts = b""
     with path.open("rb") as file:
@@ -38,9 +40,28 @@ def png_texts(path: Path) -> bytes:
             if len(texts) + size > _MOST_BYTES:
                 break
             chunk = file.read(size)
-            if len(chunk) == size and not chunk.startswith(_NO_TEXTS):
+            if (
+                len(chunk) == size
+                and not chunk.startswith(_NO_TEXTS)
+                and _is_small(header[4:], chunk[:-4])
+            ):
                 texts += header + chunk
     return texts
+
+
+def _is_small(kind: bytes, chunk: bytes) -> bool:
+    """Return whether a text, if it is compressed, is whole and no bomb."""
+    _, _, rest = chunk.partition(b"\0")
+    if kind == b"zTXt":
+        packed = rest[1:]
+    elif kind == b"iTXt" and rest[:1] == b"\1":
+        packed = rest[2:].split(b"\0", 2)[-1]
+    else:
+        return True
+    try:
+        return len(zlib.decompressobj().decompress(packed, _MOST_INFLATED + 1)) <= _MOST_INFLATED
+    except zlib.error:
+        return False
 
 
 def png_frames(path: Path) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 
 # Where a run writes and what it reports to; what depends on these is interpolated elsewhere.
 NOT_OF_THE_RESULT = {"run_dir", "paths", "logger", "ckpt_path", "skip_finished"}
+# A limit that a run which has finished did not reach.
+_LIMIT = "max_megapixels"
 # Who reads samples changes nothing: a sample follows from the seed and its position alone.
 READING = {"data.num_workers", "data.pin_memory", "data.persistent_workers"}
 # Callbacks that only look on.
@@ -74,7 +76,7 @@ def relevant(config: Mapping[str, Any], *, seeds: bool = True) -> dict[str, Any]
             continue
         if parts[0] == "callbacks" and parts[-1] == "_target_":
             value = _AVERAGE.get(value, value)
-        if seeds or parts[-1] != "seed":
+        if parts[-1] != _LIMIT and (seeds or parts[-1] != "seed"):
             kept[key] = _moved(value, folder)
     return kept
 
@@ -92,7 +94,8 @@ def fingerprint(
     """
     what = relevant(config, seeds=seeds) | dict(files or {})
     text = json.dumps(what, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    # Names of files may hold bytes that are no text.
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _looks_on(callback: Mapping[str, Any]) -> bool:

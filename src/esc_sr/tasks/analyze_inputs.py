@@ -13,7 +13,7 @@ from torch import Tensor
 
 from esc_sr.config import instantiate
 from esc_sr.data.degradations import Degradation, degrade_crop
-from esc_sr.data.images import list_images, read_image
+from esc_sr.data.images import check_max_megapixels, list_images, read_image
 from esc_sr.data.sample import sample_dir
 from esc_sr.errors import InputError
 from esc_sr.profiling.macs import count_parameters
@@ -131,14 +131,15 @@ def open_images(cfg: DictConfig, scale: int, device: torch.device) -> Images:
     most = cfg.num_images or (_IMAGES_OF_LAM if cfg.kind == "lam" else _MOST_IMAGES)
     paths = paths[:most]
     degradation = instantiate(cfg.get("degradation"))
-    crops = [_middle(path, scale, cfg.crop, degradation) for path in paths]
+    check_max_megapixels(cfg.max_megapixels)
+    crops = [_middle(path, scale, cfg, degradation) for path in paths]
     lq = torch.stack(crops).float().div(255)
     return Images(_short_names(paths), lq.to(device))
 
 
-def _middle(path: Path, scale: int, crop: int, degradation: Degradation | None) -> Tensor:
+def _middle(path: Path, scale: int, cfg: DictConfig, degradation: Degradation | None) -> Tensor:
     """Return the middle of the LQ image, `(3, crop, crop)` uint8."""
-    image = read_image(path)
+    crop, image = cfg.crop, read_image(path, max_megapixels=cfg.max_megapixels)
     factor = 1 if degradation is None else scale
     height, width = (side // factor for side in image.shape[-2:])
     if min(height, width) < crop:

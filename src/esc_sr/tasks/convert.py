@@ -99,6 +99,7 @@ def run(cfg: DictConfig) -> Conversion:
         gt_dir=sample_dir("valid") if cfg.images is None else cfg.images,
         scale=network.scale,
         degradation=instantiate(cfg.degradation),
+        max_megapixels=cfg.max_megapixels,
     )
     (protocol,) = instantiate(cfg.protocol).values()
     console = Console()

@@ -224,12 +224,24 @@ def _open_set(name: str, cfg: DictConfig) -> Dataset[Any]:
             if name == "sample"
             else require_benchmark(cfg.benchmark_dir, name, cfg.scale)[0]
         )
-        return ComputedImages(cfg.sr_dir, gt_dir=gt_dir, name=name, scale=cfg.scale)
+        return ComputedImages(
+            cfg.sr_dir,
+            gt_dir=gt_dir,
+            name=name,
+            scale=cfg.scale,
+            max_megapixels=cfg.max_megapixels,
+        )
     degradation = instantiate(cfg.degradation)
     if name == "sample":
         return PairedImages(gt_dir=sample_dir("valid"), scale=cfg.scale, degradation=degradation)
     return CheckedImages(
-        benchmark_set(root=cfg.benchmark_dir, name=name, scale=cfg.scale, degradation=degradation),
+        benchmark_set(
+            root=cfg.benchmark_dir,
+            name=name,
+            scale=cfg.scale,
+            degradation=degradation,
+            max_megapixels=cfg.max_megapixels,
+        ),
         name=name,
     )
 

@@ -16,6 +16,7 @@ from esc_sr.errors import InputError, check_flags, printable
 from esc_sr.files import write_atomically
 from esc_sr.integrations.basicsr import Experiment, experiment_of, experiment_yaml
 from esc_sr.tasks.networks import positional_paths, with_output
+from esc_sr.yaml_text import check_aliases
 
 _LARGEST = 2**20  # bytes; option files have some thousands
 
@@ -67,7 +68,9 @@ def read_options(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _LARGEST:
         raise InputError(f"{path} is larger than any option file")
     try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_aliases(text, path)
+        options = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is no YAML of plain values: {reason[:200]}") from None

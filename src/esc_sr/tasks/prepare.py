@@ -56,6 +56,7 @@ def run(cfg: DictConfig) -> PrepareResult:
             recipe=recipe,
             lmdb=cfg.lmdb,
             num_workers=cfg.num_workers,
+            max_megapixels=cfg.max_megapixels,
             hint=cfg.hint,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )

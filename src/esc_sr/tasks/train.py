@@ -90,6 +90,8 @@ def run(cfg: DictConfig, *, more_callbacks: Sequence[Callback] = ()) -> TrainRes
     check_counts(cfg)
     check_run_dir()
     check_accelerator(cfg.trainer.accelerator)
+    if cfg.paths.output_dir is None:
+        raise InputError("paths.output_dir must be a folder, got null; run_dir=FOLDER sets it")
     output_dir = Path(cfg.paths.output_dir)
     recorder = RunRecorder(output_dir, _resolved(cfg))
     config = recorder.record.config  # without secrets: checkpoints and logs are given to others
@@ -188,7 +190,8 @@ def check_counts(cfg: DictConfig) -> None:
     trainer = cfg.trainer
     every, accumulate = trainer.val_check_interval, trainer.accumulate_grad_batches
     check_integers(0, seed=cfg.seed)
-    check_flags(skip_finished=cfg.skip_finished, channels_last=cfg.channels_last)
+    flags = ("skip_finished", "channels_last", "compile", "final_table")
+    check_flags(**{key: cfg[key] for key in flags})
     check_integers(1, scale=cfg.scale)
     check_integers(-1, **{"trainer.max_steps": trainer.max_steps})
     check_integers(
