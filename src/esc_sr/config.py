@@ -421,8 +421,7 @@ def _check_own_files(arguments: Sequence[str]) -> None:
     Raises:
         InputError: There is one.
     """
-    following = (*arguments[1:], "")
-    for argument, after in zip(arguments, following, strict=True):
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
         option, equals, value = argument.partition("=")
         if option not in ("--config-dir", "-cd"):
             continue

@@ -73,10 +73,11 @@ def test_damage_anywhere_gives_a_picture_or_a_line(attack, tmp_path, weights, ex
 
 
 def test_an_earlier_picture_is_not_blamed(attack, tmp_path, weights):
-    """libvips keeps what it says of a file that it reads all the same, and told the next of it."""
+    """libvips kept what it had said of one file, and said it of the next one too."""
     files = pictures.flipped(55, extensions=["tif"], seed=1)
     files = {name: files[name] for name in ("tif flipped 53.tif", "tif flipped 54.tif")}
-    assert enlarge(attack, tmp_path, weights, files).keys() == {"tif flipped 54.tif"}
+    reasons = enlarge(attack, tmp_path, weights, files)  # which looks for one name in each line
+    assert reasons.keys() == files.keys()
 
 
 def test_odd_pictures_are_read_or_refused(attack, tmp_path, weights):

@@ -65,7 +65,7 @@ class SRDataModule(L.LightningDataModule):
                     f"data.val: a validation set cannot be called '{name}', because what is logged "
                     "is called by it: no dots, and not nothing"
                 )
-            if not isinstance(images, Dataset):
+            if isinstance(images, str) or not isinstance(images, Dataset | Sequence):
                 raise InputError(f"data.val.{name} must be a set of images, got {images}")
         self.batch_size = batch_size
         self.num_workers = num_workers

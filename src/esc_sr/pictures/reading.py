@@ -180,7 +180,7 @@ def _identify(path: str | Path) -> tuple[Path, str]:
 
 def _open(path: Path, kind: str, max_pixels: int) -> tuple[Any, int]:
     """Open a file with libvips: the undecoded image and its number of frames."""
-    vips().vips_lib.vips_error_clear()  # what it has to say of an earlier file that it could read
+    vips().vips_lib.vips_error_clear()  # or this file is blamed for an earlier one
     try:
         # Without revalidate libvips would take a file of this name from its cache.
         load = getattr(vips().Image, _LOADERS[kind])
