@@ -114,7 +114,8 @@ def _ending_at_sigterm() -> Iterator[None]:
     def end(signum: int, frame: FrameType | None) -> None:
         raise Stopped(signum)
 
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # which is somebody's wish
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     previous = signal.signal(signal.SIGTERM, end)

@@ -15,6 +15,7 @@ from esc_sr.errors import InputError
 
 # Errors of writing, which need not name the file.
 _WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_LONGEST_NAME = 255  # bytes, nearly everywhere
 # What `replacing` calls a file that is not complete.
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}(\.[^.]+)?")
 
@@ -32,10 +33,16 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     Yields:
         The temporary path, with the same suffix, so that writers that look at it are right.
+
+    Raises:
+        InputError: There is a device or a pipe in its place, which would be gone.
+        OSError: It cannot be written; the message has the path, not the temporary one.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is no ordinary file: nothing is written in its place")
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name alone, no file yet: an interrupt before the `try` leaves nothing behind.
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(_unfinished_name(path))
     try:
         temporary.touch()
         mode = temporary.stat().st_mode
@@ -53,6 +60,13 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _unfinished_name(path: Path) -> str:
+    """Return a name for a file that is not complete, no longer than names can be."""
+    ending = f".{secrets.token_hex(4)}{path.suffix}"
+    stem = os.fsencode(path.stem)[: _LONGEST_NAME - 1 - len(os.fsencode(ending))]
+    return f".{stem.decode('utf-8', 'ignore')}{ending}"
 
 
 def _reason(error: BaseException, temporary: Path) -> int | None:

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from esc_sr.errors import InputError, printable
@@ -71,6 +71,7 @@ def _acquire(path: Path, folder: Path, remedy: str) -> int | None:
         if os.fstat(file).st_ino == current:
             break
         os.close(file)  # the one before has taken the name away in between
-    os.ftruncate(file, 0)
-    os.write(file, f"process {os.getpid()} on {platform.node()}\n".encode())
+    with suppress(OSError):  # on a full disk nobody is told who holds it
+        os.ftruncate(file, 0)
+        os.write(file, f"process {os.getpid()} on {platform.node()}\n".encode())
     return file

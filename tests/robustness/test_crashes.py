@@ -391,6 +391,59 @@ def test_a_damaged_last_checkpoint_names_the_best(tmp_path, training, unbroken, 
     assert checkpoint(tmp_path)["global_step"] == 6
 
 
+def with_a_best_that_nothing_beats(folder):
+    """Change what the last checkpoint of a run says of its best one."""
+    path = folder / "run" / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    (state,) = (s for key, s in content["callbacks"].items() if key.startswith("ModelCheckpoint"))
+    score = torch.tensor(99.0)
+    state |= {"best_model_score": score, "kth_value": score}
+    state["best_k_models"] = {state["best_model_path"]: score}
+    torch.save(content, path)
+    return (path.with_name("best.ckpt")).read_bytes()
+
+
+def test_a_run_that_was_moved_keeps_its_best(tmp_path, training, unbroken):
+    """Lightning compares paths, and overwrote the best with the next validation."""
+    shutil.copytree(unbroken / "run", tmp_path / "a" / "run")
+    best = with_a_best_that_nothing_beats(tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "b")
+    command = run(training.config(7), cwd=tmp_path / "b")
+    assert checkpoint(tmp_path / "b")["global_step"] == 7
+    assert (tmp_path / "b" / "run" / "checkpoints" / "best.ckpt").read_bytes() == best
+    assert read_record(tmp_path / "b" / "run").best_score == 99
+    assert "dirpath" not in command.output  # Lightning's warning
+
+
+def test_a_run_that_goes_on_elsewhere_has_a_best_of_its_own(tmp_path, training, unbroken):
+    """Whether the folder that it comes from is still there or not."""
+    shutil.copytree(unbroken / "run", tmp_path / "a" / "run")
+    with_a_best_that_nothing_beats(tmp_path / "a")
+    last = shutil.move(tmp_path / "a" / "run" / "checkpoints" / "last.ckpt", tmp_path)
+    shutil.rmtree(tmp_path / "a")
+    run(training.config(7, f"ckpt_path={last}"), cwd=tmp_path)
+    assert checkpoint(tmp_path, "best")["global_step"] in (6, 7)
+    assert 0 < read_record(tmp_path / "run").best_score < 99
+
+
+def test_a_run_that_has_ended_meanwhile_is_not_overwritten(tmp_path, training, monkeypatch):
+    """The folder is looked at before the network and the data are made, and locked behind that."""
+    config = training.config(2)
+    before = train.try_gradient
+
+    def meanwhile(network):
+        monkeypatch.setattr(train, "try_gradient", before)
+        run(config, cwd=tmp_path)
+        before(network)
+
+    monkeypatch.setattr(train, "try_gradient", meanwhile)
+    monkeypatch.chdir(tmp_path)
+    config["ckpt_path"] = None
+    with pytest.raises(InputError, match=r"another run has written run just now: go on with ckpt_"):
+        train.run(OmegaConf.create(config))
+    assert read_record(tmp_path / "run").state == "finished"
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 1.2 MB."""

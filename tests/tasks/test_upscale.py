@@ -313,6 +313,44 @@ def test_an_error_within_is_told_with_the_picture(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_pyvips_is_obeyed_behind_it(number):
+    """What is raised in a callback of libvips is printed and lost."""
+
+    class Ended(Exception):
+        pass
+
+    def end(*_):
+        raise Ended
+
+    before = signal.signal(number, end)
+    source, names = (
+        "ring(number); came_back = True",
+        {"ring": signal.raise_signal, "number": number},
+    )
+    try:
+        with pytest.raises(Ended), upscale._interrupts():
+            exec(compile(source, "/somewhere/else.py", "exec"), names)
+        assert "came_back" not in names
+        with pytest.raises(Ended), upscale._interrupts():
+            exec(compile(source, "/somewhere/pyvips/__init__.py", "exec"), names)
+        assert names["came_back"]
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with upscale._interrupts() as check_interrupt:
+            signal.raise_signal(signal.SIGINT)
+            check_interrupt()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_an_interrupt_leaves_no_half_file(checkpoint, tmp_path):
     for i in range(400):
         picture(tmp_path / "in" / f"{i:03}.png", size=(48, 48))

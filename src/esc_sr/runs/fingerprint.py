@@ -25,8 +25,11 @@ _OBSERVERS = {
 }
 _GUARD = "esc_sr.training.callbacks.non_finite.NonFiniteGuard"
 # Records of runs from before these were there hold the same configuration without them.
-_AVERAGE = {
-    "esc_sr.training.callbacks.averaging.EMA": "lightning.pytorch.callbacks.EMAWeightAveraging"
+_LIGHTNINGS = {
+    "esc_sr.training.callbacks.averaging.EMA": "lightning.pytorch.callbacks.EMAWeightAveraging",
+    "esc_sr.training.callbacks.checkpoint.BestCheckpoint": (
+        "lightning.pytorch.callbacks.ModelCheckpoint"
+    ),
 }
 
 
@@ -75,7 +78,7 @@ def relevant(config: Mapping[str, Any], *, seeds: bool = True) -> dict[str, Any]
         if parts[0] == "callbacks" and parts[-1] == "warmup" and value is False:
             continue
         if parts[0] == "callbacks" and parts[-1] == "_target_":
-            value = _AVERAGE.get(value, value)
+            value = _LIGHTNINGS.get(value, value)
         if parts[-1] != _LIMIT and (seeds or parts[-1] != "seed"):
             kept[key] = _moved(value, folder)
     return kept

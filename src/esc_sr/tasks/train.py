@@ -55,6 +55,8 @@ from esc_sr.training.module import SRLightningModule
 
 log = logging.getLogger(__name__)
 
+LastWritten = tuple[int, int] | None
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -97,6 +99,7 @@ def run(cfg: DictConfig, *, more_callbacks: Sequence[Callback] = ()) -> TrainRes
     config = recorder.record.config  # without secrets: checkpoints and logs are given to others
     if cfg.skip_finished and (earlier := _finished_before(cfg, recorder)) is not None:
         return earlier
+    found = last_written(output_dir)
     resume_from = find_resume_checkpoint(cfg.ckpt_path, output_dir)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
 
@@ -139,7 +142,7 @@ def run(cfg: DictConfig, *, more_callbacks: Sequence[Callback] = ()) -> TrainRes
 
     resumed = resume_from is not None
     with (
-        _alone_in(output_dir) if trainer.is_global_zero else nullcontext(),
+        _alone_in(output_dir, found) if trainer.is_global_zero else nullcontext(),
         dashboards_of(trainer) as dashboards,
         recorder.watching(trainer, network, _title(network), resumed=resumed),
         _telling_how_to_go_on(trainer, output_dir),
@@ -293,6 +296,15 @@ def check_sharding(
         )
 
 
+def last_written(output_dir: Path) -> LastWritten:
+    """Return what tells one last checkpoint of a run's folder from the next; None without one."""
+    try:
+        status = (output_dir / "checkpoints" / "last.ckpt").stat()
+    except OSError:  # the one who writes there tells what is wrong
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
 def find_resume_checkpoint(ckpt_path: str | None, output_dir: Path) -> Path | None:
     """Find what to resume from.
 
@@ -370,10 +382,19 @@ def try_gradient(network: torch.nn.Module) -> None:
 
 
 @contextmanager
-def _alone_in(output_dir: Path) -> Iterator[None]:
-    """Let no other run into the folder, and clear away what a killed one has left half written."""
+def _alone_in(output_dir: Path, found: LastWritten) -> Iterator[None]:
+    """Let no other run into the folder, and clear away what a killed one has left half written.
+
+    Raises:
+        InputError: Another run is there, or has written since it was looked at.
+    """
     remedy = "wait until it has ended, or choose another run_dir"
     with locked(output_dir, remedy):
+        if last_written(output_dir) != found:
+            raise InputError(
+                f"another run has written {output_dir} just now: go on with ckpt_path=last, or "
+                "choose another run_dir"
+            )
         for folder in (output_dir, output_dir / "checkpoints", *output_dir.glob("images/*/")):
             remove_unfinished(folder)
         yield

@@ -324,35 +324,40 @@ def _check_saving(options: argparse.Namespace, kinds: set[str]) -> None:
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], None]]:
-    """Raise for Ctrl-C, but not within pyvips: in a callback of libvips it would be lost.
+    """End at Ctrl-C and SIGTERM, but not within pyvips: in a callback of libvips that is lost.
 
     Yields:
-        Raises KeyboardInterrupt if one came within pyvips.
+        Ends if a signal came within pyvips.
     """
-    seen = False
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+    seen: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal seen
-        seen = True
+        seen.append(number)
         while frame is not None:
             if "pyvips" in frame.f_code.co_filename:
                 return
             frame = frame.f_back
-        raise KeyboardInterrupt
+        check()
 
     def check() -> None:
         if seen:
-            raise KeyboardInterrupt
+            handlers[seen[0]](seen[0], None)
 
     if threading.current_thread() is not threading.main_thread():
         yield check  # others cannot handle signals, and get none
         return
-    previous = signal.signal(signal.SIGINT, remember)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        if callable(handler):  # who ignores a signal goes on doing so
+            handlers[number] = handler
+            signal.signal(number, remember)
     try:
         yield check
         check()
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _load(options: argparse.Namespace) -> nn.Module:

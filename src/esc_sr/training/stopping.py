@@ -43,7 +43,8 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             return
         for signum in (signal.SIGINT, signal.SIGTERM):
-            self._found[signum] = signal.signal(signum, self._note)
+            if signal.getsignal(signum) != signal.SIG_IGN:  # as in the background of a script
+                self._found[signum] = signal.signal(signum, self._note)
         for name in ("SIGUSR1", "SIGUSR2"):  # not on Windows
             signum = getattr(signal, name, None)
             if signum is not None and callable(signal.getsignal(signum)):

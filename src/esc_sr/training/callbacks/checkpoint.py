@@ -1,4 +1,4 @@
-"""The checkpoint to resume from."""
+"""The best checkpoint and the one to resume from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,51 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from esc_sr.training.stopping import StopRequest
 
 
-class LastCheckpoint(ModelCheckpoint):
+class MovableCheckpoint(ModelCheckpoint):
+    """Lightning's `ModelCheckpoint`, which finds its files in a folder that was moved, too.
+
+    Lightning's own compares paths: where a run goes on under another one, the next validation
+    overwrites the best checkpoint, however good that is. Where a run goes on in a new folder, which
+    does not hold the best one, the first validation is the best so far.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best of a checkpoint, if it lies in this folder.
+
+        Args:
+            state_dict: What `state_dict` returned.
+        """
+        if state_dict.get("dirpath") != self.dirpath:
+            state_dict = _moved(state_dict, str(self.dirpath))
+        if _is_there(state_dict["best_model_path"]):
+            super().load_state_dict(state_dict)
+
+
+def _moved(state: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return the state of a `ModelCheckpoint` with its files in another folder."""
+
+    def here(path: str) -> str:
+        return str(Path(folder, Path(path).name)) if path else path
+
+    paths = {key: here(path) for key, path in state.items() if key.endswith("_path")}
+    best = {here(path): score for path, score in state["best_k_models"].items()}
+    return state | paths | {"dirpath": folder, "best_k_models": best}
+
+
+def _is_there(path: str) -> bool:
+    return bool(path) and Path(path).exists()  # a folder, where the weights are in shards
+
+
+class BestCheckpoint(MovableCheckpoint):
+    """Keep the checkpoint with the best value of a validation metric, or some of them."""
+
+    @property
+    def state_key(self) -> str:
+        """The name of its state in checkpoints: as of Lightning's class, which older ones have."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+
+class LastCheckpoint(MovableCheckpoint):
     """Keep one checkpoint, `last.ckpt`: at every validation, at the end, and when asked to stop.
 
     Lightning's own either saves after validations, and loses the steps behind the last one, or
