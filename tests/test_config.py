@@ -55,7 +55,9 @@ def test_a_single_run_fails_as_ever(script):
     assert script("-m", "scale=1,4").returncode == 0
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize(
+    "launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.slow)]
+)
 def test_failures_in_other_processes_are_told_and_listed_too(script, launcher, tmp_path):
     """Launchers give back the first failure alone, and lists of this process are not theirs."""
     done = script("-m", "scale=1,2,3,4", "seed=7", f"hydra/launcher={launcher}")

@@ -149,7 +149,7 @@ TINY = {"dim": 4, "partial_dim": 2, "num_blocks": 1, "num_conv_attn": 1, "window
 TINY |= {"num_heads": 1, "large_kernel_size": 3}
 
 
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(height=st.integers(1, 30), width=st.integers(1, 30), scale=st.integers(2, 4))
 def test_a_network_layer_by_layer_gives_the_whole_result(height, width, scale):
     network = create_model("esc", scale=scale, **TINY).eval()

@@ -30,7 +30,6 @@ from esc_sr.training import module
 from esc_sr.training.callbacks.checkpoint import LastCheckpoint
 from esc_sr.training.callbacks.latency import LatencyMonitor
 from esc_sr.training.callbacks.non_finite import NonFiniteGuard
-from esc_sr.training.module import SRLightningModule
 from tiny import MODEL, TRAINING
 
 # A network of a few thousand weights on the packaged photographs.
@@ -105,7 +104,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path):
 @pytest.mark.parametrize(
     "setup",
     [
-        ["callbacks=default", "trainer.val_check_interval=4"],
+        pytest.param(
+            ["callbacks=default", "trainer.val_check_interval=4"], marks=pytest.mark.slow
+        ),  # CI kills such a run: tests/robustness/test_crashes.py
         [
             "trainer.accumulate_grad_batches=2",
             "callbacks=[checkpoint,ema]",
@@ -134,31 +135,6 @@ def test_a_resumed_run_takes_the_same_steps_as_an_unbroken_one(tmp_path, setup):
         strict=True,
     ):
         assert same(ours, expected)
-
-
-def test_a_run_killed_after_a_validation_resumes_the_same(tmp_path, monkeypatch):
-    """Unlike a run that ends, one that is killed leaves the checkpoint of its last validation."""
-    common = [*FEW_CALLBACKS, "callbacks=[checkpoint,ema]", "scheduler.max_steps=8"]
-    train(tmp_path / "unbroken", *common, "trainer.max_steps=8")
-
-    class Killed(BaseException):
-        pass
-
-    def killed(self, batch, batch_idx):
-        if self.global_step == 5:
-            raise Killed
-        return original(self, batch, batch_idx)
-
-    original = SRLightningModule.training_step
-    monkeypatch.setattr(SRLightningModule, "training_step", killed)
-    with pytest.raises(Killed):
-        train(tmp_path / "broken", *common, "trainer.max_steps=8")
-    monkeypatch.setattr(SRLightningModule, "training_step", original)
-    assert last_state(tmp_path / "broken")["global_step"] == 4
-    train(tmp_path / "broken", *common, "trainer.max_steps=8", "ckpt_path=last")
-    broken, unbroken = (last_state(tmp_path / name) for name in ("broken", "unbroken"))
-    assert same(broken["state_dict"], unbroken["state_dict"])
-    assert same(broken["current_model_state"], unbroken["current_model_state"])
 
 
 def test_resuming_from_what_does_not_fit_is_told_in_one_line(tmp_path):
@@ -599,17 +575,18 @@ def test_a_multirun_makes_one_folder_for_each_attention(tmp_path, command):
     sweep = tmp_path / "sweep"
     done = command(
         "-m",
-        "attention=eager,sdpa,conv_attn",
+        "attention=sdpa,conv_attn",
+        "final_table=false",
         "callbacks=checkpoint",
         f"hydra.sweep.dir={sweep}",
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     runs = sorted(sweep.glob("*/model.safetensors"))
-    assert [path.parent.name for path in runs] == ["0", "1", "2"]
+    assert [path.parent.name for path in runs] == ["0", "1"]
     has_attention = ["blocks.0.attn.to_qkv.weight" in weights(path) for path in runs]
-    assert has_attention == [True, True, False]
-    assert "- attention=eager" in (sweep / "0" / ".hydra" / "overrides.yaml").read_text()
+    assert has_attention == [True, False]
+    assert "- attention=sdpa" in (sweep / "0" / ".hydra" / "overrides.yaml").read_text()
 
 
 def test_what_a_machine_lacks_is_said_with_what_to_do(monkeypatch):

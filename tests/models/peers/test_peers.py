@@ -169,7 +169,11 @@ def test_bfloat16_autocast_trains(cls):
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
-@every_peer
+@pytest.mark.parametrize(
+    "cls",
+    [RDN, RCAN, pytest.param(SwinIRLight, marks=pytest.mark.slow)],
+    ids=lambda cls: cls.__name__,
+)
 def test_compiles_without_a_graph_break(cls):
     torch._dynamo.reset()
     network = tiny(cls, **{("num_blocks" if cls is RDN else "num_groups"): 1})
