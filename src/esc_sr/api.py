@@ -54,11 +54,12 @@ def create_model(
     chosen = [f"attention={attention}"] if isinstance(attention, str) else []
     composed = compose_config("train", [f"model={name}", *chosen])
     composed.scale = scale
-    unknown = overrides.keys() - composed.model.keys()
+    # What begins with "_" is Hydra's: what to build, and how.
+    known = [str(key) for key in composed.model if not str(key).startswith("_")]
+    unknown = overrides.keys() - known
     if unknown:
         raise InputError(
-            f"model '{name}' has no argument '{min(unknown)}'; "
-            f"choose from: {', '.join(map(str, composed.model))}"
+            f"model '{name}' has no argument '{min(unknown)}'; choose from: {', '.join(known)}"
         )
     composed.model.update(overrides)
     if isinstance(attention, str):

@@ -51,6 +51,7 @@ _STYLE = {
     "pdf.fonttype": 42,
 }
 _MANY_TICKS = 9
+_SMALLEST, _LARGEST = 1e-100, 1e100  # of numbers that are drawn
 _END = 6.0
 _GAP = 3.0  # between a marker and its text; three of them between entries
 
@@ -101,6 +102,16 @@ def add_axes(figure: Figure, x: float, y: float, width: float, height: float) ->
     """Add axes at a place given in points from the lower left corner."""
     across, up = (side * POINTS_PER_INCH for side in figure.get_size_inches())
     return figure.add_axes((x / across, y / up, width / across, height / up))
+
+
+def is_drawable(value: float) -> bool:
+    """Return whether axes can hold a number: where floats end, the arithmetic of axes overflows.
+
+    Example:
+        >>> is_drawable(-2.5), is_drawable(math.nan), is_drawable(1e308)
+        (True, False, False)
+    """
+    return value == 0 or _SMALLEST < abs(value) < _LARGEST
 
 
 def size_in_points(text: Text) -> tuple[float, float]:

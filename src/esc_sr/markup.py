@@ -40,11 +40,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 def csv_cell(cell: object) -> object:
     """Keep a text from being taken for a formula by an apostrophe; numbers stay what they are.
 
+    One that has such an apostrophe already gets another, so that different texts stay different.
+
     Example:
         >>> csv_cell("=HYPERLINK(1)"), csv_cell("baby"), csv_cell(-1.5)
         ("'=HYPERLINK(1)", 'baby', -1.5)
     """
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    is_formula = isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA)
+    return f"'{cell}" if is_formula else cell
 
 
 def latex_caption(text: str) -> list[str]:

@@ -37,6 +37,15 @@ def test_every_kind_keeps_its_kind(network, shape, dtype):
     assert result.shape == (18, 26, *shape[2:])
 
 
+def test_the_order_of_bytes_does_not_matter(network):
+    picture = pixels(5, 7, 3, dtype=np.uint16)
+    expected = Upscaler(network)(picture)
+    for order in "<>":
+        result = Upscaler(network)(picture.astype(f"{order}u2"))
+        assert result.dtype == np.uint16
+        assert np.array_equal(result, expected)
+
+
 def test_colours_are_what_the_network_gives(network):
     picture = pixels(11, 17, 3)
     lq = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
@@ -193,6 +202,11 @@ def test_wrong_options_are_refused_at_once(network, options, message):
 def test_exact_is_refused_where_there_are_no_known_layers():
     with pytest.raises(InputError, match=r"tiling=exact .* not Bicubic; use tiling=overlap"):
         Upscaler(Bicubic(scale=2), tiling="exact")
+
+
+def test_what_is_no_network_is_told():
+    with pytest.raises(InputError, match=r"must be a torch\.nn\.Module, the path .*, got 3"):
+        Upscaler(3)
 
 
 def test_a_network_must_say_its_scale():

@@ -250,6 +250,20 @@ def test_other_contents_are_named(tmp_path, content, message):
         load_model(tmp_path / "x.pth")
 
 
+@pytest.mark.parametrize("path", [None, 7, ["a.pth"]])
+def test_what_is_no_path_is_told(path):
+    message = r"the path of a file or the name of packaged ones \(esc_tiny_x2, .*\), got"
+    with pytest.raises(InputError, match=message):
+        load_model(path)
+
+
+@pytest.mark.parametrize("own", ["sdpa", None])
+def test_what_is_no_attention_is_told(tmp_path, own):
+    path = save_model(ESC(scale=2, **TINY, attention=own), tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=r"attention must be a name|attention=3 does not apply"):
+        load_model(path, attention=3)
+
+
 @pytest.mark.parametrize("name", ["esc_x4", "esc_real_x4", "esc_real_m_unshuffle_x2"])
 def test_golden_files_load_as_they_are(shared_dir, name):
     path = shared_dir / "golden" / f"{name}.pt"
@@ -309,6 +323,17 @@ def test_saving_leaves_no_half_file(network, tmp_path, monkeypatch):
         save_model(network, path)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_only_what_could_be_loaded_is_saved(network, tmp_path):
+    with pytest.raises(InputError, match=r"networks of create_model and load_model .*got Linear"):
+        save_model(torch.nn.Linear(2, 2), tmp_path / "x.safetensors")
+    for name in ("x.foo", "x.pth", "x"):
+        with pytest.raises(InputError, match=rf"writes a \.safetensors file, got .*/{name}$"):
+            save_model(network, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    save_model(torch.compile(network, backend="eager"), tmp_path / "x.safetensors")
+    assert load_model(tmp_path / "x.safetensors").config == network.config
 
 
 def test_others_may_read_what_is_saved_where_they_may_read_other_files(tmp_path):

@@ -132,6 +132,12 @@ def test_a_deep_copy_reads_its_own_bias(only):
         assert torch.equal(network(lq), twin(lq))
 
 
+@pytest.mark.parametrize("shape", [(3, 9, 14), (9, 14), (1, 1, 3, 9, 14)])
+def test_what_are_no_images_is_told(shape):
+    with pytest.raises(InputError, match=r"images \(B, 3, H, W\), got \("):
+        tiny()(torch.rand(shape))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_every_floating_dtype(dtype):
     network, lq = tiny().eval(), torch.rand(1, 3, 9, 14)
@@ -301,6 +307,8 @@ def test_set_attention_refuses_another_network():
         tiny().set_attention("conv_attn")
     with pytest.raises(InputError, match="no self-attention"):
         tiny(attention=None).set_attention("sdpa")
+    with pytest.raises(InputError, match=r"attention must be a name \(eager, .*, got None"):
+        tiny().set_attention(None)
 
 
 @pytest.mark.parametrize(
@@ -310,6 +318,7 @@ def test_set_attention_refuses_another_network():
         ({"partial_dim": 17}, "partial_dim=17 must not exceed model.dim=16"),
         ({"large_kernel_size": 12}, "large_kernel_size must be odd, got 12"),
         ({"scale": 0}, "scale must be an integer of at least 1, got 0"),
+        ({"scale": 10**6}, "scale must be at most 64, got 1000000"),
         ({"dim": 16.0}, "dim must be an integer of at least 1, got 16.0"),
         ({"window_size": 0}, "window_size must be"),
         ({"window_size": (8, 8, 8)}, "window_size must be"),
@@ -319,6 +328,7 @@ def test_set_attention_refuses_another_network():
         ({"window_size": 2.5}, "window_size must be"),
         ({"ffn_ratio": 0}, "ffn_ratio=0 leaves no hidden channels"),
         ({"attention": "fast"}, "unknown attention 'fast'"),
+        ({"attention": 3}, r"attention must be a name \(eager, .*\) or a SelfAttention .*, got 3"),
         ({"self_attention_only": True, "num_conv_attn": 0}, "num_conv_attn must be .* at least 1"),
         (
             {"self_attention_only": True, "attention": "conv_attn"},
@@ -383,6 +393,10 @@ def test_create_model_names_what_it_does_not_know():
         create_model("edsr")
     with pytest.raises(InputError, match="window_sizes"):
         create_model("esc", window_sizes=16)
+    with pytest.raises(InputError, match="no argument '_target_'; choose from: scale, dim"):
+        create_model("esc", _target_="os.system")
+    with pytest.raises(InputError, match=r"attention must be a name .*, got 3"):
+        create_model("esc", attention=3)
     assert set(PUBLISHED_PARAMETERS) <= set(list_models())
 
 

@@ -49,6 +49,17 @@ def test_a_text_is_no_formula_for_a_spreadsheet(evil):
     assert lines[0]["attention"].startswith("'=cmd")
 
 
+def test_headings_of_formulas_stay_formulas_and_different(tmp_path, make_run):
+    names = ["=cmd|x", "cmd|x", "'=cmd|x", "-1"]
+    results = {name: {"images": ["a"], "psnr_y": [30.0]} for name in names}
+    make_run(tmp_path, results=results)
+    heading = comma_separated(tabulate(read_runs([str(tmp_path)])[0])).partition("\n")[0]
+    cells = next(csv.reader([heading]))
+    told = [cell for cell in cells if cell.endswith("/psnr_y") and not cell.startswith("Set5")]
+    assert told == ["'=cmd|x/psnr_y", "cmd|x/psnr_y", "''=cmd|x/psnr_y", "'-1/psnr_y"]
+    assert not any(cell.startswith(("=", "-")) for cell in cells)
+
+
 def test_markdown_has_a_row_for_each_and_its_signs_escaped(table, evil):
     text = markdown(layouts(table), notes(table), title="My runs", pictures=["pareto_latency.svg"])
     assert text.startswith("# My runs\n")

@@ -106,6 +106,22 @@ def test_a_long_curve_is_averaged_and_what_is_not_finite_left_out(tmp_path, make
     assert np.allclose(line.get_ydata(), 1.5)
 
 
+def test_numbers_at_the_ends_of_floats_are_left_out(tmp_path, make_run):
+    """They make matplotlib warn, and a warning fails a test."""
+    make_run(tmp_path / "good")
+    make_run(tmp_path / "large", attention="eager", psnr=(1e308,))
+    make_run(tmp_path / "small", attention="flex", psnr=(-1e308,), macs_g=1e-320)
+    log = tmp_path / "good" / "csv" / "version_0" / "metrics.csv"
+    log.write_text("step,train/loss\n9,1e308\n19,-1e308\n29,0.5\n39,0.25\n")
+    told = rows(tmp_path)
+    figure, absent = draw_pareto(told, "macs", set_name="Set5", metric="psnr_y")
+    assert rendered(figure, "svg")
+    assert absent == ["attention=eager", "attention=flex"]
+    figure = draw_curves(told, "train/loss")
+    assert list(figure.axes[0].lines[0].get_xdata()) == [30, 40]
+    assert rendered(figure, "svg")
+
+
 def test_styles_are_different_for_28_rows():
     styles = {(style_of(i).colour, style_of(i).dashes) for i in range(28)}
     assert len(styles) == 28

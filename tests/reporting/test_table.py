@@ -251,6 +251,20 @@ def test_places_without_runs_are_one_line(tmp_path, make_run, monkeypatch, place
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, -1e308, 1e308])
+def test_amounts_that_nothing_has_are_not_known(tmp_path, make_run, value):
+    make_run(
+        tmp_path,
+        params_k=value,
+        macs_g=value,
+        measured={"perf/latency_ms": value},
+        sessions=[{"wall_s": value, "step": value}],
+    )
+    (row,) = tabulate(read_runs([str(tmp_path)])[0]).rows
+    columns = ("params_k", "macs_g", "latency_ms", "wall_s", "steps")
+    assert [row.values[key] for key in columns] == [None] * 4 + [40]  # the log tells the steps
+
+
 def test_any_values_in_a_record_are_told_or_refused_never_a_traceback(tmp_path, make_run):
     """What stands in a run folder may have been written by anybody."""
     make_run(tmp_path / "good")

@@ -36,8 +36,13 @@ def attention_by_name(name: str) -> SelfAttention | None:
         The bias and kernel, or None for `conv_attn`: no self-attention at all.
 
     Raises:
-        InputError: There is no such name, or nothing of that kind to choose.
+        InputError: It is no name, there is none such, or nothing of that kind to choose.
     """
+    if not isinstance(name, str):
+        raise InputError(
+            f"attention must be a name ({', '.join(attention_names())}) or a SelfAttention of a "
+            f"bias and a kernel, got {name!r}"
+        )
     known, colon, choice = name.partition(":")
     if known not in attention_names():
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -92,6 +93,11 @@ class Upscaler:
         if network is None:
             network = default_weights(scale)
         if not isinstance(network, nn.Module):
+            if not isinstance(network, str | os.PathLike):
+                raise InputError(
+                    "network must be a torch.nn.Module, the path of a checkpoint or of an .onnx "
+                    f"file, or the name of packaged weights, got {network!r}"
+                )
             is_onnx = Path(network).suffix.lower() == ".onnx"
             network = OnnxNetwork(network) if is_onnx else load_model(network)
         if isinstance(network, OnnxNetwork):
@@ -153,12 +159,12 @@ class Upscaler:
         channel, unless it is the same everywhere.
 
         Args:
-            pixels: `(H, W)`, `(H, W, C)` or `(B, H, W, C)`, uint8 or uint16; C is 1 (grey),
-                2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
+            pixels: `(H, W)`, `(H, W, C)` or `(B, H, W, C)`, uint8 or uint16 in any byte order; C
+                is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
             on_progress: Called now and then with the share that is done.
 
         Returns:
-            The result: the same kind, `s` times as high and wide.
+            The result: the same kind, in the machine's byte order, `s` times as high and wide.
 
         Raises:
             InputError: Another kind of array, a result that does not fit into the memory that is
@@ -167,6 +173,8 @@ class Upscaler:
         kind = "a picture is an array (H, W), (H, W, C) or (B, H, W, C) of uint8 or uint16"
         if not isinstance(pixels, np.ndarray):
             raise InputError(f"{kind}, got a {type(pixels).__name__}")
+        # numpy tells apart what differs in the order of the bytes alone.
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3, 4):
             raise InputError(f"{kind}, got {pixels.shape} of {pixels.dtype}")
         batch = pixels[None, :, :, None] if pixels.ndim == 2 else pixels

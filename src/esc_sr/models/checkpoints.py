@@ -363,7 +363,7 @@ def network_of_config(
             )
         bias = bias_of_record(config.pop("bias"))
         if not isinstance(attention, SelfAttention):
-            attention = attention_by_name(attention or "sdpa")
+            attention = attention_by_name("sdpa" if attention is None else attention)
         assert attention is not None
         try:
             attention = attention.computing_with(bias)
@@ -372,7 +372,7 @@ def network_of_config(
     elif attention in (None, "conv_attn"):
         attention = None
     else:
-        name = attention if isinstance(attention, str) else attention.kernel.name
+        name = attention.kernel.name if isinstance(attention, SelfAttention) else attention
         raise InputError(
             f"{path} holds a network without self-attention (made with attention=conv_attn); "
             f"attention={name} does not apply to it"
@@ -552,11 +552,14 @@ def save_model(network: ESCBase, path: str | Path) -> Path:
     """Write a network as `.safetensors` with its configuration, all or nothing.
 
     Args:
-        network: The network.
-        path: Where to; its folder is made.
+        network: One of the family, such as `create_model` and `load_model` return.
+        path: Where to, a `.safetensors` file; its folder is made.
 
     Returns:
         The path written.
+
+    Raises:
+        InputError: Another network, which `load_model` could not build, or another kind of file.
 
     Example:
         >>> import tempfile
@@ -566,10 +569,18 @@ def save_model(network: ESCBase, path: str | Path) -> Path:
         ...     load_model(path).config == network.config
         True
     """
+    config = getattr(network, "config", None)
+    if not isinstance(config, dict) or config.get("architecture") not in ARCHITECTURES:
+        raise InputError(
+            "save_model writes networks of create_model and load_model "
+            f"({', '.join(ARCHITECTURES)}), got {type(network).__name__}"
+        )
     path = Path(path).expanduser()
+    if path.suffix != ".safetensors":
+        raise InputError(f"save_model writes a .safetensors file, got {path}")
     tensors = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"config": json.dumps(network.config)})
+        save_file(tensors, temporary, metadata={"config": json.dumps(config)})
     return path
 
 

@@ -25,6 +25,8 @@ from esc_sr.layers.norm import LayerNorm2d
 from esc_sr.layers.window_attention import WindowAttention
 
 NUM_COLORS = 3
+# The last convolution has 27·dim weights for each of scale² sub-pixels: 7 million at dim=64.
+_LARGEST_SCALE = 64
 
 
 class ESCBlock(nn.Module):
@@ -133,6 +135,8 @@ class ESCBase(nn.Module):
     ) -> None:
         super().__init__()
         check_integers(1, scale=scale, dim=dim, num_blocks=num_blocks, num_heads=num_heads)
+        if scale > _LARGEST_SCALE:
+            raise InputError(f"scale must be at most {_LARGEST_SCALE}, got {scale}")
         check_flags(
             **{
                 "model.geometric_ensemble": geometric_ensemble,
@@ -156,7 +160,7 @@ class ESCBase(nn.Module):
         for name, ratio in (("ffn_ratio", ffn_ratio), ("attn_ffn_ratio", attn_ffn_ratio)):
             if int(dim * ratio) < 1:
                 raise InputError(f"model.{name}={ratio} leaves no hidden channels of dim={dim}")
-        if isinstance(attention, str):
+        if attention is not None and not isinstance(attention, SelfAttention):
             attention = attention_by_name(attention)
         if self_attention_only and attention is None:
             raise InputError(
@@ -301,7 +305,15 @@ class ESCBase(nn.Module):
 
         Returns:
             `(B, 3, s·H, s·W)`, not clamped.
+
+        Raises:
+            InputError: There are not four dimensions.
         """
+        if lq.ndim != 4:
+            raise InputError(
+                f"a network takes images (B, 3, H, W), got {tuple(lq.shape)}; lq[None] makes a "
+                "batch of one image"
+            )
         shared_kernel = self.shared_kernel()
         shallow = self.enter(lq)
         deep = shallow
@@ -318,11 +330,11 @@ class ESCBase(nn.Module):
             attention: Bias and kernel, or the name of one, e.g. "eager".
 
         Raises:
-            InputError: Unknown name, a kernel that cannot carry the bias of these weights, a bias
-                that is asked for in its place, or one of the two networks has no self-attention
-                (`conv_attn` is another network).
+            InputError: No name or an unknown one, a kernel that cannot carry the bias of these
+                weights, a bias that is asked for in its place, or one of the two networks has no
+                self-attention (`conv_attn` is another network).
         """
-        if isinstance(attention, str):
+        if not isinstance(attention, SelfAttention):
             named = attention_by_name(attention)
             if named is None:
                 raise InputError(
@@ -359,7 +371,7 @@ class ESC(ESCBase):
     Training and evaluation compute the same values.
 
     Args:
-        scale: Super-resolution factor, at least 1.
+        scale: Super-resolution factor, 1 to 64.
         dim: Channels of the features.
         partial_dim: Channels that ConvAttn mixes over space (upstream `pdim`).
         large_kernel_size: Side of the shared kernel, odd.

@@ -21,7 +21,7 @@ class ESCFP(ESCBase):
     image skip.
 
     Args:
-        scale: Super-resolution factor, at least 1.
+        scale: Super-resolution factor, 1 to 64.
         dim: Channels of the features.
         partial_dim: Channels that ConvAttn mixes over space (upstream `pdim`).
         large_kernel_size: Side of the shared kernel, odd.

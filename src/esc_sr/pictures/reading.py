@@ -206,7 +206,7 @@ def _check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
         raise UnreadablePictureError(
             f"cannot read {path}: {width}×{height} are {height * width / 1e6:.4g} "
             f"megapixels, more than the limit of {max_pixels / 1e6:g}; raise it "
-            "(--max-megapixels, max_pixels) if this is no attack"
+            "(--max-megapixels, from Python max_pixels=) if this is no attack"
         )
 
 

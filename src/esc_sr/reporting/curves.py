@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from esc_sr.drawing import add_axes, drawing_style, new_figure
+from esc_sr.drawing import add_axes, drawing_style, is_drawable, new_figure
 from esc_sr.reporting.layout import metric_name, unit_of
 from esc_sr.reporting.styles import style_of
 from esc_sr.reporting.table import Row
@@ -38,7 +37,7 @@ def draw_curves(rows: Sequence[Row], key: str) -> Figure | None:
         key: A key of the logs.
 
     Returns:
-        The figure; None if there is no finite number.
+        The figure; None if there is no number that can be drawn.
     """
     lines = [
         (style_of(i), points)
@@ -88,9 +87,9 @@ def curve_name(key: str) -> str:
 
 
 def _averaged(points: dict[int, float]) -> list[tuple[float, float]]:
-    """Return finite points, means over neighbours where there are very many."""
-    finite = [(step, value) for step, value in points.items() if math.isfinite(value)]
-    if len(finite) <= _MOST_POINTS:
-        return [(float(step), value) for step, value in finite]
-    parts = np.array_split(np.array(finite, dtype=np.float64), _MOST_POINTS)
+    """Return points that can be drawn, means over neighbours where there are very many."""
+    drawn = [(step, value) for step, value in points.items() if is_drawable(value)]
+    if len(drawn) <= _MOST_POINTS:
+        return [(float(step), value) for step, value in drawn]
+    parts = np.array_split(np.array(drawn, dtype=np.float64), _MOST_POINTS)
     return [(float(x), float(y)) for x, y in (part.mean(axis=0) for part in parts)]

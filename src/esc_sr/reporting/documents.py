@@ -17,7 +17,6 @@ from esc_sr.reporting.values import Value
 
 _NARROWEST = 12  # letters of a column of texts
 _COUNTS = {"runs", "scale", "steps", "best_step"}
-# Signs that make a spreadsheet take a text for a formula.
 
 
 def markdown(
@@ -75,26 +74,27 @@ def comma_separated(table: Table) -> str:
 
     Differences to the baseline have `_diff`, `_low`, `_high` and `_images`.
     """
-    named = [
-        "run", "runs", "state", "scale", "seed",
-        *(f"={key}" for key in table.keys),
+    first = ["run", "runs", "state", "scale", "seed"]
+    others = [
         *(f"{s}/{m}" for s, m in table.qualities),
         *(f"{s}/{m}/last" for s, m in table.qualities),
         "latency_ms", "latency_lq_size", "memory_mib", "memory_lq_size", "training_memory_mib",
         "params_k", "macs_g", "steps", "best_step", "wall_s", "device", "commit",
     ]  # fmt: skip
-    spread = [key for key in named if any(key in row.spread for row in table.rows)]
+    spread = [key for key in [*first, *others] if any(key in row.spread for row in table.rows)]
     compared = [pair for pair in table.qualities if any(pair in d for d in table.differences)]
     head = [
-        *(key.removeprefix("=") if key[0] == "=" else key for key in named),
+        *first, *table.keys, *others,
         *(f"{key}_std" for key in spread),
         *(f"{s}/{m}_{end}" for s, m in compared for end in ("diff", "low", "high", "images")),
-    ]
+    ]  # fmt: skip
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
     writer.writerow([csv_cell(name) for name in head])
     for i, row in enumerate(table.rows):
-        cells = [_counted(key, row.values.get(key)) for key in named]
+        cells = [_counted(key, row.values.get(key)) for key in first]
+        cells += [row.settings[key] for key in table.keys]
+        cells += [_counted(key, row.values.get(key)) for key in others]
         cells += [row.spread.get(key) for key in spread]
         for pair in compared:
             one = table.differences[i].get(pair)

@@ -53,6 +53,7 @@ class _Column:
     unit: str
     keys: tuple[str, ...]
     numeric: bool = True
+    is_setting: bool = False
 
 
 def main_table(table: Table) -> Layout:
@@ -63,13 +64,16 @@ def main_table(table: Table) -> Layout:
         for scale in {row.values.get("scale") for row in table.rows}
         for column in columns
         for key in column.keys
-        if "/" in key and not key.startswith("=")
+        if "/" in key and not column.is_setting
         if (value := _best(table.rows, key, scale)) is not None
     }
     rows = []
     for row in table.rows:
         cells = []
         for column in columns:
+            if column.is_setting:
+                cells.append(tuple(Part(printable(row.settings[key])) for key in column.keys))
+                continue
             parts = []
             for key in column.keys:
                 top = best.get((key, row.values.get("scale")))
@@ -185,7 +189,8 @@ def _columns(table: Table) -> list[_Column]:
     if table.grouped:
         columns = [_Column("runs", "", ("runs",))]
     columns += [
-        _Column(short(key, table.keys), "", (f"={key}",), numeric=False) for key in table.keys
+        _Column(short(key, table.keys), "", (key,), numeric=False, is_setting=True)
+        for key in table.keys
     ]
     if table.grouped:
         columns.append(_Column("seeds", "", ("seed",), numeric=False))
@@ -225,7 +230,9 @@ def _paired(qualities: Sequence[tuple[str, str]]) -> list[tuple[str, tuple[str, 
 
 
 def _is_filled(column: _Column, rows: Sequence[Row]) -> bool:
-    return any(row.values.get(key) is not None for row in rows for key in column.keys)
+    return column.is_setting or any(
+        row.values.get(key) is not None for row in rows for key in column.keys
+    )
 
 
 def _best(rows: Sequence[Row], key: str, scale: object) -> float | None:

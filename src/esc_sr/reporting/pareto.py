@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from esc_sr.comparison.labels import arrange_labels, shortened
-from esc_sr.drawing import add_axes, drawing_style, new_figure, scale_axis
+from esc_sr.drawing import add_axes, drawing_style, is_drawable, new_figure, scale_axis
 from esc_sr.errors import printable
 from esc_sr.reporting.layout import metric_name, unit_of
 from esc_sr.reporting.styles import style_of
@@ -70,7 +69,7 @@ def draw_pareto(
     absent = []
     for i, row in enumerate(rows):
         x, y = row.number(column), row.number(quality)
-        if x is None or y is None or not (math.isfinite(x) and math.isfinite(y)):
+        if x is None or y is None or not (is_drawable(x) and is_drawable(y)):
             absent.append(row.label)
             continue
         device, conditions = (

@@ -35,12 +35,14 @@ class Row:
         runs: One or more.
         values: By column; of several runs the mean, or what texts they have.
         spread: By column, the sample standard deviation over several runs.
+        settings: By key of the configuration that sets rows apart, what it is.
     """
 
     label: str
     runs: tuple[Run, ...]
     values: Mapping[str, Value]
     spread: Mapping[str, float]
+    settings: Mapping[str, str]
 
     def number(self, key: str) -> float | None:
         """Return a number of a column, None where there is none."""
@@ -157,15 +159,13 @@ def _row(runs: tuple[Run, ...], keys: Sequence[str], *, grouped: bool) -> Row:
             varies = key not in _OF_THE_CONFIGURATION
             if varies and len(numbers) > 1 and all(map(math.isfinite, numbers)):
                 spread[key] = statistics.stdev(numbers)
-    for key in keys:
-        values[f"={key}"] = ", ".join(dict.fromkeys(value_of(run, key) for run in runs))
+    settings = {key: ", ".join(dict.fromkeys(value_of(run, key) for run in runs)) for key in keys}
     values["run"] = ", ".join(run.name for run in runs)
     values["runs"] = float(len(runs))
-    told = [f"{short(key, keys)}={values[f'={key}']}" for key in keys]
-    label = ", ".join(told)
+    label = ", ".join(f"{short(key, keys)}={value}" for key, value in settings.items())
     if not label:
         label = runs[0].record.network if grouped and runs[0].record.network else runs[0].name
-    return Row(label, runs, values, spread)
+    return Row(label, runs, values, spread, settings)
 
 
 def short(key: str, keys: Sequence[str]) -> str:
@@ -223,7 +223,7 @@ def _meant(key: str, runs: Sequence[Run], option: str) -> str:
             return found[0]
     if ending:
         raise InputError(f"{option}: '{key}' may be any of {', '.join(ending)}; give one in full")
-    columns = dict.fromkeys(name for run in runs for name in run_values(run) if name[0] != "=")
+    columns = dict.fromkeys(name for run in runs for name in run_values(run))
     varied = [one for one in varied if one not in columns]
     raise InputError(
         f"{option}: there is no '{key}'; columns are {', '.join([*columns, *varied, 'run'])}, and "

@@ -18,6 +18,7 @@ _LOGGED = {
     "training_memory_mib": "perf/peak_memory_mib",
 }
 _COMMIT_DIGITS = 9
+_LARGEST = 1e30  # no cost is; a record may say anything
 _TARGETS = {
     "latency": "esc_sr.training.callbacks.latency.LatencyMonitor",
     "memory": "esc_sr.training.callbacks.memory.MemoryMonitor",
@@ -37,14 +38,14 @@ def run_values(run: Run) -> dict[str, Value]:
     }
     values |= quality(run)
     for key, logged in _LOGGED.items():
-        value = number(record.measured.get(logged))
-        values[key] = last(run.curves.get(logged)) if value is None else value
-    values["params_k"] = number(record.params_k)
-    values["macs_g"] = number(record.macs_g)
-    taken = number(record.step)
+        value = _amount(record.measured.get(logged))
+        values[key] = _amount(last(run.curves.get(logged))) if value is None else value
+    values["params_k"] = _amount(record.params_k)
+    values["macs_g"] = _amount(record.macs_g)
+    taken = _amount(record.step)
     values["steps"] = float(_last_logged(run)) if taken is None and run.curves else taken
     values["best_step"] = _optional(best_validation(run))
-    values["wall_s"] = number(record.wall_s)
+    values["wall_s"] = _amount(record.wall_s)
     values["commit"] = _commit(record.repository)
     values["state"] = record.state
     values["device"] = device(run)
@@ -136,6 +137,12 @@ def _commit(repository: Mapping[str, Any]) -> str | None:
 
 def _last_logged(run: Run) -> int:
     return max(max(points) for points in run.curves.values())
+
+
+def _amount(value: Any) -> float | None:
+    """Return what can be an amount; None: it is NaN, negative or beyond all measure."""
+    found = number(value)
+    return found if found is not None and 0 <= found < _LARGEST else None
 
 
 def _optional(value: int | None) -> float | None:

@@ -84,7 +84,7 @@ class RunRecord:
     @property
     def wall_s(self) -> float | None:
         """Seconds of all sessions; None if one was killed and nobody stopped the clock."""
-        seconds = [session.get("wall_s") for session in self.sessions]
+        seconds = [number(session.get("wall_s")) for session in self.sessions]
         return sum(seconds) if seconds and None not in seconds else None  # pyright: ignore
 
     @property

@@ -44,16 +44,19 @@ def stop_training(trainer: L.Trainer, what: str) -> None:
         what: What it is, where; the step is added.
 
     Raises:
-        NonFiniteError: Always; it says what to go on from and what to try.
+        NonFiniteError: Always; it says what to go on from, and what to try that is not set already.
     """
     paths = [getattr(c, "best_model_path", "") for c in trainer.checkpoint_callbacks]
     # The one to resume from, rather than the best one.
     written = sorted((path for path in paths if path), key=lambda path: "last" not in path)
     kept = f"the last good checkpoint is {written[0]}" if written else "no checkpoint yet"
-    raise NonFiniteError(
-        f"{what}: training stopped, {kept}; "
-        "try a lower optimizer.lr, trainer.gradient_clip_val=0.5 or trainer.precision=32-true"
-    )
+    remedies = ["a lower optimizer.lr"]
+    # Lightning does not clip the norm of a gradient in shards.
+    if not trainer.gradient_clip_val and not isinstance(trainer.strategy, FSDPStrategy):
+        remedies.append("trainer.gradient_clip_val=0.5")
+    if trainer.precision not in ("32-true", "64-true"):
+        remedies.append("trainer.precision=32-true")
+    raise NonFiniteError(f"{what}: training stopped, {kept}; try {' or '.join(remedies)}")
 
 
 def gradient_norm(trainer: L.Trainer, module: nn.Module) -> Tensor:

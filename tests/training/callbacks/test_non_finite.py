@@ -1,5 +1,6 @@
 """Steps that are not finite: never taken, counted right, resumed exactly."""
 
+import csv
 import logging
 import math
 from functools import partial
@@ -18,9 +19,11 @@ from torch.utils.data import Dataset
 from esc_sr.data.datamodule import SRDataModule
 from esc_sr.data.sampler import ResumableSampler
 from esc_sr.errors import InputError
+from esc_sr.reporting.logs import read_curves
 from esc_sr.training.callbacks.averaging import EMA
 from esc_sr.training.callbacks.checkpoint import LastCheckpoint
 from esc_sr.training.callbacks.non_finite import NonFiniteGuard
+from esc_sr.training.loggers import CSVLogger
 from esc_sr.training.module import SRLightningModule
 from esc_sr.training.schedules import warmup_multistep
 from esc_sr.training.step import NonFiniteError
@@ -132,7 +135,7 @@ def fit(
         val_check_interval=options.pop("val_check_interval", 2),
         check_val_every_n_epoch=None,
         callbacks=[*callbacks, EMA(decay=0.9), steps, *keeping],
-        logger=DummyLogger(),
+        logger=options.pop("logger", DummyLogger()),
         log_every_n_steps=1,
         use_distributed_sampler=False,
         enable_progress_bar=False,
@@ -332,6 +335,43 @@ def test_a_gradient_that_no_scale_mends_stops_training():
     """The scale falls from 4 to below 1 first, and is given up then."""
     with pytest.raises(NonFiniteError, match="the gradient norm is nan at step 3"):
         fit(NonFiniteGuard(), loss=Poisoned(), **scaled(4.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({}, "a lower optimizer.lr or trainer.gradient_clip_val=0.5"),
+        ({"gradient_clip_val": 0.5}, "a lower optimizer.lr"),
+        (
+            scaled(16.0) | {"gradient_clip_val": 0.5},
+            "a lower optimizer.lr or trainer.precision=32-true",
+        ),
+        (
+            scaled(16.0),
+            "a lower optimizer.lr or trainer.gradient_clip_val=0.5 or trainer.precision=32-true",
+        ),
+    ],
+)
+def test_only_what_is_not_set_already_is_advised(options, advice):
+    with pytest.raises(NonFiniteError) as caught:
+        fit(broken=[1], **options)
+    assert str(caught.value).endswith(f"; try {advice}")
+
+
+def test_a_step_that_is_not_taken_is_no_point_of_a_curve(tmp_path):
+    """Its row, with the NaN, has the number of the step that is taken after it."""
+    logger = CSVLogger(str(tmp_path), name="csv")
+    fit(NonFiniteGuard(policy="skip"), broken=[2, 3], logger=logger)
+    (path,) = tmp_path.glob("csv/version_0/metrics.csv")
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [row["step"] for row in rows] == ["0", "1", "2", "2", "2", "3", "4", "5"]
+    assert [row["train/loss"] for row in rows[2:4]] == ["nan", "nan"]
+    curves, problem = read_curves(tmp_path)
+    assert not problem
+    assert list(curves["train/loss"]) == [1, 2, 3, 4, 5, 6]
+    for key in ("train/loss", "train/grad_norm"):
+        assert all(map(math.isfinite, curves[key].values()))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from esc_sr.errors import InputError
@@ -31,10 +32,18 @@ def find_weights(path: str | Path) -> Path:
     Returns:
         Where the file is, or would be.
 
+    Raises:
+        InputError: It is no path.
+
     Example:
         >>> find_weights("esc_tiny_x4").name, find_weights("best.ckpt").name
         ('esc_tiny_x4.safetensors', 'best.ckpt')
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(
+            "weights are the path of a file or the name of packaged ones "
+            f"({', '.join(packaged_weights())}), got {path!r}"
+        )
     path = Path(path).expanduser()
     return path if path.exists() else packaged_weights().get(str(path), path)
 
