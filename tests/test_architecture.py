@@ -48,9 +48,9 @@ ALLOWED = {
         "runs",
     },
     "integrations": {"models", "attention"},
-    "config": {"launching", "runs", "yaml_text"},
+    "config": {"launching", "output", "runs", "yaml_text"},
     "api": {"config", "models", "attention"},
-    "cli": set(),
+    "cli": {"output"},
     "drawing": set(),
     "errors": set(),
     "files": set(),
@@ -58,6 +58,7 @@ ALLOWED = {
     "locking": set(),
     "markup": set(),
     "offspring": set(),
+    "output": set(),
     "yaml_text": set(),
 }
 ANYWHERE = {"errors", "files", "locking", "offspring", "__version__"}

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -7,9 +8,10 @@ from esc_sr import __version__
 from esc_sr.cli import COMMANDS, main
 
 
-def process(*arguments, cwd, options=()):
+def process(*arguments, cwd, options=(), variables=None):
     command = [sys.executable, *options, "-m", "esc_sr", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    environment = {**os.environ, **(variables or {})}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 
 
 def test_help_lists_the_commands(tmp_path):
@@ -74,6 +76,65 @@ def test_an_interrupt_is_one_line(tmp_path, monkeypatch, capsys):
         main(["compare"])
     assert left.value.code == 130
     assert capsys.readouterr().err == "esc-sr: interrupted\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["info", "--help"]], ids=" ".join)
+def test_an_output_that_cannot_be_written_is_one_line(arguments, tmp_path):
+    command = [sys.executable, "-m", "esc_sr", *arguments]
+    with open("/dev/full", "w") as device:
+        done = subprocess.run(command, stdout=device, stderr=subprocess.PIPE, text=True)
+    line = "esc-sr: error: cannot write the output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, line)
+
+
+def test_the_signs_of_a_terminal_are_no_reason_to_fail(tmp_path):
+    """A table and a log of a machine whose encoding is ASCII."""
+    variables = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    done = process("compare", "scale=4", "output_dir=out", cwd=tmp_path, variables=variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xd74" in done.stdout
+    assert done.stdout.isascii()
+    assert "×4" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_a_log_that_cannot_be_opened_is_named(tmp_path, esc_sr):
+    log = tmp_path / "run" / "train.log"
+    log.mkdir(parents=True)
+    done = esc_sr("train", "experiment=quickstart", "run_dir=run", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, f"esc-sr: error: Is a directory: {log}\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a folder in use cannot be removed")
+@pytest.mark.parametrize("command", ["info", "upscale"])
+def test_a_working_folder_that_is_gone_is_one_line(command, tmp_path):
+    (tmp_path / "gone").mkdir()
+    words = ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", sys.executable, "-m", "esc_sr"]
+    done = subprocess.run(
+        [*words, command, "esc_tiny_x4"], capture_output=True, text=True, cwd=tmp_path / "gone"
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "esc-sr: error: the working folder is gone (No such file or directory): "
+        "change to one that exists\n"
+    )
+
+
+def test_errors_of_the_system_are_one_line_without_a_configuration_too(monkeypatch, capsys):
+    for error, told in (
+        (OSError(28, "No space left on device", "a.png"), "No space left on device: a.png"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("who knows"), "who knows"),
+    ):
+
+        def failing(arguments, error=error):
+            raise error
+
+        monkeypatch.setattr("esc_sr.tasks.upscale.main", failing)
+        with pytest.raises(SystemExit) as left:
+            main(["upscale"])
+        assert left.value.code == 1
+        assert capsys.readouterr().err == f"esc-sr: error: {told}\n"
 
 
 def test_networks_in_the_current_folder_are_found(tmp_path):

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from esc_sr import __version__
-from esc_sr.errors import InputError, Stopped, printable
+from esc_sr.errors import InputError, Stopped, printable, system_error
+from esc_sr.output import OutputError, guarded
 
 # name: (module with a `main()`, what it does)
 COMMANDS = {
@@ -74,7 +75,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments after the program's name; None: those of the process.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with guarded():
+        _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS)) + 2
         lines = (f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items())
@@ -89,15 +94,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"esc-sr: error: unknown command '{command}'; choose one of: {', '.join(COMMANDS)}\n"
         )
         sys.exit(2)
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())  # behind all else: modules there may be `_target_`s
     try:
+        here = _working_folder()
+        if here not in sys.path and "" not in sys.path:
+            sys.path.append(here)  # behind all else: modules there may be `_target_`s
         with _ending_at_sigterm():
             importlib.import_module(COMMANDS[command][0]).main(rest)
-    except InputError as error:  # in the arguments, before there is a configuration
+    except OutputError:
+        raise
+    except (InputError, OSError) as error:  # where there is no configuration, or not yet
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        sys.stderr.write(f"esc-sr: error: {printable(str(error))}\n")
+        text = system_error(error) if isinstance(error, OSError) else str(error)
+        sys.stderr.write(f"esc-sr: error: {printable(text)}\n")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("esc-sr: interrupted\n")
@@ -105,6 +114,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Stopped as stopped:
         sys.stderr.write("esc-sr: terminated\n")
         sys.exit(stopped.code)
+
+
+def _working_folder() -> str:
+    """Return the folder that this was called in.
+
+    Raises:
+        InputError: It has been removed since.
+    """
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise InputError(
+            f"the working folder is gone ({error.strerror}): change to one that exists"
+        ) from error
 
 
 @contextmanager

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
-from esc_sr.errors import InputError, first_line, printable
+from esc_sr.errors import InputError, first_line, printable, system_error
 from esc_sr.files import write_atomically
 from esc_sr.launching import ENDED, JobFailed, leave_note, take_notes, unseen
+from esc_sr.output import OutputError
 from esc_sr.runs.redaction import hidden, redacted
 from esc_sr.yaml_text import check_aliases
 
@@ -230,7 +231,8 @@ def hydra_main(
     def leave(error: BaseException) -> NoReturn:
         if asked == "1":
             raise error
-        tell(_explain(error, config_name))
+        if not isinstance(error, OutputError):  # told at the end of the command
+            tell(_explain(error, config_name))
         sys.exit(1)
 
     def fail(error: BaseException) -> NoReturn:
@@ -311,6 +313,8 @@ def hydra_main(
     except yaml.YAMLError as error:
         leave(InputError(_unreadable_yaml(error)))
     except told as error:
+        if isinstance(error, OSError):
+            _clear_away_what_is_cut(error)
         failed = [job for job in jobs if job is not None]
         if isinstance(error, JobFailed) and error.notes:
             for name, text in take_notes(Path(error.notes)):
@@ -340,6 +344,8 @@ def hydra_main(
     except ValueError as error:
         if jobs:
             raise
+        if isinstance(error.__cause__, OSError):  # of a log, which logging does not name
+            leave(error.__cause__)
         if "Config group override" in str(error):
             group = _group_without_name(complete)
             leave(
@@ -503,7 +509,7 @@ def _explain(error: BaseException, config_name: str) -> str:
     """Say in one line which key or choice is wrong and what would be right."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}"
+        return system_error(error)
     if text.startswith("Caught ") and "in DataLoader worker" in text:
         # A worker's error carries its traceback; the last line is the error itself.
         return text.strip().splitlines()[-1].partition(": ")[2]
@@ -570,6 +576,24 @@ def _file_being_read(error: BaseException) -> str:
         if frame.f_code.co_name == "load_config" and isinstance(path, str):
             return f"cannot read {path}: "
     return ""
+
+
+def _clear_away_what_is_cut(error: OSError) -> None:
+    """Name the file that Hydra could not write to its end, and remove what there is of it."""
+    if error.filename is not None:
+        return
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        names = frame.f_locals
+        where = (frame.f_globals.get("__name__"), frame.f_code.co_name)
+        if where == ("hydra.core.utils", "_save_config"):  # one of `.hydra/`
+            path = Path(names["output_dir"], names["filename"])
+        elif where == ("omegaconf.omegaconf", "save"):  # `multirun.yaml`
+            path = Path(names["f"])
+        else:
+            continue
+        error.filename = str(path)
+        with suppress(OSError):
+            path.unlink()
 
 
 def _known_keys(config_name: str) -> Iterator[str]:

@@ -64,6 +64,17 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def system_error(error: OSError) -> str:
+    """Return what the system said, and of which file, where that is known.
+
+    Example:
+        >>> system_error(OSError(28, "No space left on device", "a.png"))
+        'No space left on device: a.png'
+    """
+    where = "" if error.filename is None else f": {error.filename}"
+    return f"{error.strerror or first_line(error)}{where}"
+
+
 def printable(text: str) -> str:
     r"""Return a text of one line, without signs that a terminal would obey.
 

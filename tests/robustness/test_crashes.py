@@ -25,6 +25,9 @@ from esc_sr.api import create_model
 from esc_sr.config import compose_config
 from esc_sr.data.images import write_image
 from esc_sr.errors import InputError
+from esc_sr.export.onnx_file import DEFAULT_OPSET, write_onnx
+from esc_sr.export.program import deployable, program_of
+from esc_sr.export.torch_program import write_program
 from esc_sr.export.weights import write_pth
 from esc_sr.files import replacing, write_atomically
 from esc_sr.locking import locked
@@ -478,10 +481,38 @@ def test_a_full_disk_leaves_the_checkpoints(tmp_path, training, small_disk):
     assert not unfinished(small_disk)
 
 
+def test_hydras_files_are_whole_or_not_there_on_a_full_disk(tmp_path, training, small_disk):
+    """They are written before the run begins, and Hydra's error names no file."""
+    fill(small_disk)
+    for more, cut in (
+        ([f"run_dir={small_disk}/run"], "run/.hydra/config.yaml"),
+        (["-m", "seed=1,2", f"hydra.sweep.dir={small_disk}/sweep"], "sweep/multirun.yaml"),
+    ):
+        command = Command("train", *training.arguments(2, *more), cwd=tmp_path)
+        assert command.status() == 1
+        line = f"esc-sr: error: No space left on device: {small_disk}/{cut}"
+        assert command.output.splitlines() == [line]
+        assert not list(small_disk.rglob("*.yaml"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_log_that_cannot_be_written_does_not_stop_a_run(tmp_path, training):
+    log = tmp_path / "run" / "train.log"
+    log.parent.mkdir()
+    log.symlink_to("/dev/full")
+    output = run("train", *training.arguments(2, "run_dir=run"), cwd=tmp_path).output
+    assert "Traceback" not in output
+    warnings = [line for line in output.splitlines() if line.startswith("esc-sr: warning")]
+    assert warnings == [f"esc-sr: warning: cannot write the log to {log}: No space left on device"]
+    assert "writing to run" in output  # the other one
+
+
 WRITERS = {
     "weights.safetensors": lambda path, net: save_model(net, path),
     "weights.pth": lambda path, net: replace_with_pth(path, net),
     "state.ckpt": lambda path, net: ReplacingCheckpointIO().save_checkpoint(net.state_dict(), path),
+    "program.onnx": lambda path, net: replace_with_onnx(path, net),
+    "program.pt2": lambda path, net: replace_with_program(path, net),
     "report.html": lambda path, net: write_atomically(path, "x" * 100_000),
     "sub_image.png": lambda path, net: write_image(path, noise(300)),
     "picture.png": lambda path, net: write_picture(path, noise(300).permute(1, 2, 0).numpy()),
@@ -494,6 +525,19 @@ WRITERS = {
 def replace_with_pth(path, network):
     with replacing(path) as temporary:  # as `esc-sr export` does
         write_pth(network, temporary, metadata={})
+
+
+def replace_with_onnx(path, network):
+    pytest.importorskip("onnxscript")
+    program = program_of(deployable(network, precision="fp32"), lq_size=(8, 8), batch_size=1)
+    with replacing(path) as temporary:
+        write_onnx(program, temporary, opset=DEFAULT_OPSET, metadata={})
+
+
+def replace_with_program(path, network):
+    program = program_of(deployable(network, precision="fp32"), lq_size=(8, 8), batch_size=1)
+    with replacing(path) as temporary:
+        write_program(program, temporary, metadata={})
 
 
 def noise(size):

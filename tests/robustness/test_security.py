@@ -76,12 +76,14 @@ def dangerous_calls(source):
     return found
 
 
-@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda p: str(p.relative_to(SRC)))
-def test_nothing_that_a_file_says_is_run(path):
-    found = dangerous_calls(path.read_text(encoding="utf-8"))
+def test_nothing_that_a_file_says_is_run():
+    files = {str(path.relative_to(SRC)): path for path in SRC.rglob("*.py")}
+    assert len(files) > 200
+    found = {name: dangerous_calls(path.read_text("utf-8")) for name, path in files.items()}
     # It unpickles; the program that `esc-sr export` checks is the one that it has just written.
-    own = ["torch.export.load"] if path == SRC / "export" / "torch_program.py" else []
-    assert found == own
+    assert {name: calls for name, calls in found.items() if calls} == {
+        os.path.join("export", "torch_program.py"): ["torch.export.load"]
+    }
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def write_onnx(
 
     Raises:
         InputError: An operation has no counterpart in ONNX, or not in this opset.
+        OSError: The file cannot be written.
     """
     try:
         with _quiet():
@@ -83,6 +84,8 @@ def write_onnx(
         model.metadata_props.update(metadata)
         model.producer_name, model.producer_version = "esc_sr", __version__
         made.save(path)
+    except OSError:  # of the disk
+        raise
     except Exception as error:  # whatever torch's exporter raises
         raise InputError(
             f"cannot be written as ONNX of opset {opset}: {first_line(error)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 import zipfile
@@ -26,10 +27,15 @@ def write_program(program: ExportedProgram, path: Path, *, metadata: Mapping[str
         program: What `export.program.program_of` returns.
         path: Where to.
         metadata: What the file says of itself: `metadata.json` among its extra files.
+
+    Raises:
+        OSError: The file cannot be written.
     """
+    content = io.BytesIO()  # where torch cannot write a file, it aborts the process
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(program, path, extra_files={METADATA: json.dumps(dict(metadata))})
+        torch.export.save(program, content, extra_files={METADATA: json.dumps(dict(metadata))})
+    path.write_bytes(content.getbuffer())
 
 
 def read_program(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:

@@ -61,7 +61,7 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
 
 def _tell(found: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")  # for any encoding
         return
     console = Console()
     for facts in found:
