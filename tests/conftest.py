@@ -2,6 +2,7 @@ import csv
 import json
 import logging
 import os
+import signal
 import struct
 import sys
 import time
@@ -11,6 +12,9 @@ from types import SimpleNamespace
 # The tests' networks are tiny: threads only wait for each other, and on a busy machine for long.
 # Set before torch is imported, and inherited by the commands that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What a script starts in the background ignores SIGINT, and so would the commands of tests.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest

@@ -68,7 +68,7 @@ def test_failures_in_other_processes_are_told_and_listed_too(script, launcher, t
     (bug,) = [line for line in lines if "job 2 (scale=3): KeyError, see " in line]
     if launcher == "joblib":
         assert "KeyError: 'a bug'" in lines
-        assert "scale 4" in done.stdout.splitlines()
+        assert "scale 4" in done.stdout  # processes may print into the same line
     else:
         logs = list(tmp_path.glob("runs/multirun/*/.submitit/*/*.err"))
         assert any("KeyError: 'a bug'" in path.read_text() for path in logs)

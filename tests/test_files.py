@@ -20,9 +20,11 @@ def test_what_a_kill_leaves_of_a_long_name_is_found_and_removed(tmp_path):
         left = temporary.read_bytes()
     temporary.write_bytes(left)
     (tmp_path / ("a" * 251 + ".txt")).unlink()
-    (tmp_path / "kept.txt").touch()
+    kept = {"kept.txt", ".notes.20240101.txt", ".backup.20250101", ".a.deadbeef.txt"}
+    for name in kept:
+        (tmp_path / name).touch()
     remove_unfinished(tmp_path)
-    assert [one.name for one in tmp_path.iterdir()] == ["kept.txt"]
+    assert {one.name for one in tmp_path.iterdir()} == kept
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes as files")

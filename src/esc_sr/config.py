@@ -226,7 +226,9 @@ def hydra_main(
     here, notes = (platform.node(), os.getpid()), f".failed-{secrets.token_hex(4)}"
 
     def tell(text: str) -> None:
-        sys.stderr.write(f"esc-sr: error: {printable(hidden(text, arguments))}\n")
+        line = printable(hidden(text, arguments))
+        line = line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
+        sys.stderr.write(f"esc-sr: error: {line}\n")
 
     def leave(error: BaseException) -> NoReturn:
         if asked == "1":
@@ -480,6 +482,8 @@ def _root_keys(config_name: str) -> set[str]:
     return keys
 
 
+# Of an error, which may quote a file that somebody else has written.
+_LONGEST_LINE = 2000
 # Of `conf/train.yaml`: where training starts or goes on.
 _FILES = {"init_from", "ckpt_path"}
 

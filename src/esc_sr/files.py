@@ -17,7 +17,7 @@ from esc_sr.errors import InputError
 _WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _LONGEST_NAME = 255  # bytes, nearly everywhere
 # What `replacing` calls a file that is not complete.
-_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}(\.[^.]+)?")
+_UNFINISHED = re.compile(r"\..*\.unfinished-[0-9a-f]{8}(\.[^.]+)?")
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 def _unfinished_name(path: Path) -> str:
     """Return a name for a file that is not complete, no longer than names can be."""
-    ending = f".{secrets.token_hex(4)}{path.suffix}"
+    ending = f".unfinished-{secrets.token_hex(4)}{path.suffix}"
     stem = os.fsencode(path.stem)[: _LONGEST_NAME - 1 - len(os.fsencode(ending))]
     return f".{stem.decode('utf-8', 'ignore')}{ending}"
 

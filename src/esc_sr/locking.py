@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 _BUSY = (errno.EACCES, errno.EAGAIN)
+_NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
 @contextmanager
@@ -52,7 +53,12 @@ def _acquire(path: Path, folder: Path, remedy: str) -> int | None:
     except ImportError:
         return None
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                raise InputError(f"{path} is no ordinary file: remove it") from None
+            raise
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -19,6 +19,7 @@ import esc_sr as package
 from esc_sr.config import compose_config
 from esc_sr.errors import InputError
 from esc_sr.files import file_name, write_atomically
+from esc_sr.locking import LOCK, locked
 from esc_sr.reporting.page import element
 from esc_sr.runs.redaction import hidden
 from esc_sr.tasks import train
@@ -206,6 +207,20 @@ def test_results_of_a_set_stay_in_the_output_folder(tmp_path, esc_sr, benchmark_
     assert {path.split("/")[0] for path in new} == {"out"}
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == ["'=1+2", "b"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links")
+def test_a_link_in_the_place_of_the_lock_is_refused(tmp_path):
+    """What it leads to would be emptied."""
+    (tmp_path / "precious.txt").write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).symlink_to(tmp_path / "precious.txt")
+    with (
+        pytest.raises(InputError, match=r"\.lock is no ordinary file"),
+        locked(tmp_path / "run", ""),
+    ):
+        pass
+    assert (tmp_path / "precious.txt").read_text() == "precious"
 
 
 def test_a_link_in_the_place_of_a_result_is_replaced_not_followed(tmp_path):

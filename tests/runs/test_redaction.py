@@ -1,6 +1,13 @@
 import pytest
 
-from esc_sr.runs.redaction import HIDDEN, redacted, redacted_override, redacted_text
+from esc_sr.runs.redaction import (
+    HIDDEN,
+    hidden,
+    is_secret,
+    redacted,
+    redacted_override,
+    redacted_text,
+)
 
 SECRETS = [
     "ghp_" + "a1" * 18,
@@ -103,3 +110,40 @@ def test_literals_in_a_diff_are_hidden(line):
 )
 def test_code_stays_code(line):
     assert redacted_text(line) == line
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["accessToken", "githubToken", "apiKey", "sshKey", "OPENAI_KEY", "GITHUB_PAT", "SSHPASS",
+     "license_key", "passcode", "bearer", "a.authToken.value"],
+)  # fmt: skip
+def test_usual_names_of_secrets(key):
+    assert is_secret(key)
+    assert hidden(f"+{key}=hunter seed=1") == f"+{key}={HIDDEN} seed=1"
+
+
+@pytest.mark.parametrize(
+    "key", ["key", "tokenizer", "keys.order", "monkey", "pattern", "keyframe", "path"]
+)
+def test_other_names(key):
+    assert not is_secret(key)
+    assert hidden(f"{key}=hunter") == f"{key}=hunter"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeKKF2QT4", "AIza" + "a1" * 17, "npm_" + "a1" * 18,
+     "Authorization: Basic dXNlcjpodW50ZXI="],
+)  # fmt: skip
+def test_more_shapes_of_secrets(text):
+    assert HIDDEN in hidden(f"see {text} there")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a/" * 50_000, "/" * 30_000 + "passw." * 30_000, "token=[" * 10_000, "a=\"" * 20_001,
+     "://" * 30_000, "api_key" * 20_000],
+)  # fmt: skip
+def test_the_time_is_proportional_to_the_length(text):
+    """A message may quote a file of somebody else; the hiding of one of 16 kB took minutes."""
+    assert hidden(f"got {text}")

@@ -5,36 +5,38 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 HIDDEN = "***"
 _NAMES = (
     r"(?:api|access|private|signing|encryption|wandb)[_-]?key"
-    r"|secret|passw|passphrase|credential|authorization|cookie"
+    r"|secret|passw|passphrase|passcode|sshpass|credential|authorization|bearer|cookie"
 )
 _ENDS = r"tokens?|pwd|pass|auth"
-_KEY = re.compile(rf"(?i){_NAMES}|(?:^|[_-])(?:{_ENDS})$")
+_KEY = re.compile(rf"(?i){_NAMES}|(?:^|[_-])(?:{_ENDS})$|[_-](?:key|pat)$")
+_CAMEL_KEY = re.compile(r"[a-z0-9](?:Tokens?|Pwd|Pass|Auth|Key)$")
 # Values as short as this are found by their names alone: they may be parts of other words.
 _SHORT_IN_ENVIRONMENT, _SHORT_IN_OVERRIDE = 6, 4
 _NO_SECRETS = {"PWD", "OLDPWD"}  # the shell's
 # `${oc.env:NAME}` tells a name, no value.
 _BY_ENVIRONMENT = re.compile(r"[\"']?\$\{oc\.env:[A-Za-z_]\w*\}[\"']?")
-# `api_key=x` among other such pairs: of an address, of an override.
-_PAIR = re.compile(
-    rf"(?i)((?<![\w.-])[\w./@+~-]*?(?:(?:{_NAMES})[\w-]*|(?<![^\W_])(?:{_ENDS}))"
-    r"(?:\.[\w.-]+)?=)(\"[^\"]*\"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^\s&,;#'\"]+)"
-)
+# `api_key=x` among other such pairs: of an address, of an override. A key is taken as a whole or
+# not at all, so that the time stays proportional to the length.
+_BEFORE_A_VALUE = re.compile(r"(?<![\w./@+~-])([\w./@+~-]++)=")
+_BEFORE_A_KEY = re.compile(r"[/@+~]")
+_VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^\s&,;#'\"]+")
 # Within the value of an override, such as `{api_key: x}`: such a name, then what it is given.
 _WITHIN = re.compile(
     rf"(?i)((?:[\w-]*(?:{_NAMES})[\w-]*|(?<![\w-])(?:[\w-]*[_-])?(?:{_ENDS}))[\"']?\s*:\s*)"
     r"(?!\s*(?:null|true|false)\b)(\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\"|'[^']*'|[^,}\]]+)"
 )
 # Shapes that are secrets wherever they stand: of GitHub, GitLab, OpenAI, Hugging Face, W&B, AWS,
-# Slack, headers, and names with passwords in addresses.
+# Slack, Google, npm, JSON Web Tokens, headers, and names with passwords in addresses.
 _SHAPES = re.compile(
     r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|sk-[\w-]{20,}|hf_\w{20,}|AKIA[0-9A-Z]{16}"
-    r"|glpat-[\w-]{20,}|wandb_v\d+_\w{20,}|xox[abprs]-[\w-]{10,})\b"
+    r"|glpat-[\w-]{20,}|wandb_v\d+_\w{20,}|xox[abprs]-[\w-]{10,}|AIza[\w-]{30,}|npm_\w{30,}"
+    r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})\b|(?<=Authorization: Basic )[\w+/]+=*"
     r"|(?<=Bearer )[\w.~+/-]+=*|(?<=://)(?!git@)[^\s/]+(?=@)"
 )
 # In a text: a name as above, then a literal in quotes, or a long word with digits in it.
@@ -52,7 +54,8 @@ def is_secret(key: str) -> bool:
         >>> is_secret("logger.wandb.api_key.value"), is_secret("model.num_tokens_kept")
         (True, False)
     """
-    return any(_KEY.search(part) for part in key.lstrip("+~").split("."))
+    parts = key.lstrip("+~").split(".")
+    return any(_KEY.search(part) or _CAMEL_KEY.search(part) for part in parts)
 
 
 def hidden(text: str, overrides: Sequence[str] = ()) -> str:
@@ -71,8 +74,20 @@ def hidden(text: str, overrides: Sequence[str] = ()) -> str:
     """
     for value in sorted(_values(overrides), key=len, reverse=True):
         text = text.replace(value, HIDDEN)
-    text = _PAIR.sub(lambda found: found[0] if _is_told(found[2]) else found[1] + HIDDEN, text)
-    return _SHAPES.sub(HIDDEN, text)
+    return _SHAPES.sub(HIDDEN, "".join(_without_values(text)))
+
+
+def _without_values(text: str) -> Iterator[str]:
+    """Hide what is given to keys called like secrets, also within what others are given."""
+    at = 0
+    while found := _BEFORE_A_VALUE.search(text, at):
+        yield text[at : found.end()]
+        at = found.end()
+        value = _VALUE.match(text, at) if is_secret(_BEFORE_A_KEY.split(found[1])[-1]) else None
+        if value is not None and not _is_told(value[0]):
+            yield HIDDEN
+            at = value.end()
+    yield text[at:]
 
 
 def _values(overrides: Sequence[str]) -> set[str]:

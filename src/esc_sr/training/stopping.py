@@ -53,7 +53,8 @@ class StopRequest:
     def release(self) -> None:
         """Give the signals back to whoever had them."""
         for signum, handler in self._found.items():
-            signal.signal(signum, handler)
+            if handler is not None:  # of another language, which cannot be put back
+                signal.signal(signum, handler)
         self._found.clear()
 
     def hand_on(self) -> None:
