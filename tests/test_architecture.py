@@ -24,7 +24,7 @@ ALLOWED = {
     "reporting": {"reporting", "comparison", "drawing", "markup", "runs"},
     "data": {"data", "functional"},
     "inference": {"inference", "models", "layers", "functional"},
-    "export": {"export", "inference", "models", "layers", "attention", "functional"},
+    "export": {"export", "inference", "markup", "models", "layers", "attention", "functional"},
     "pictures": {"pictures"},
     "profiling": {"profiling", "models", "functional"},
     "analysis": {

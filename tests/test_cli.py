@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -76,6 +77,42 @@ def test_an_interrupt_is_one_line(tmp_path, monkeypatch, capsys):
         main(["compare"])
     assert left.value.code == 130
     assert capsys.readouterr().err == "esc-sr: interrupted\n"
+
+
+def names_a_descriptor(arguments):
+    class Descriptor:
+        def __set_name__(self, owner, name):
+            signal.raise_signal(signal.SIGTERM)
+
+    type("Owner", (), {"descriptor": Descriptor()})
+
+
+def makes_another_error_of_it(arguments):
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except SystemExit as stopped:
+        raise RuntimeError("lost") from stopped
+
+
+def leaves_with_another_status(arguments):
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        sys.exit(1)
+
+
+@pytest.mark.parametrize(
+    "command", [names_a_descriptor, makes_another_error_of_it, leaves_with_another_status]
+)
+def test_sigterm_is_one_line_whatever_becomes_of_its_error(command, monkeypatch, capsys):
+    """While modules were imported there could be a traceback."""
+    monkeypatch.setattr("esc_sr.tasks.compare.main", command)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        main(["compare"])
+    assert left.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "esc-sr: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")

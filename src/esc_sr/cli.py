@@ -133,8 +133,11 @@ def _working_folder() -> str:
 @contextmanager
 def _ending_at_sigterm() -> Iterator[None]:
     """Let SIGTERM end a command as Ctrl-C does: what is half written is cleared away."""
+    received: int | None = None
 
     def end(signum: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received = signum
         raise Stopped(signum)
 
     ignored = signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # which is somebody's wish
@@ -144,5 +147,10 @@ def _ending_at_sigterm() -> Iterator[None]:
     previous = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except BaseException as error:
+        # Imports and libraries may make another error of it, as `__set_name__` does.
+        if received is None or isinstance(error, Stopped):
+            raise
+        raise Stopped(received) from error
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -1,10 +1,16 @@
-"""Texts from anywhere as plain text of Markdown, LaTeX and CSV, where signs mean something."""
+"""Texts from anywhere as plain text of Markdown, LaTeX and CSV, where signs mean something.
+
+Each becomes one line. What no page shows, such as the codes that a terminal obeys or that turn the
+direction of writing, becomes an escape, as in messages.
+"""
 
 from __future__ import annotations
 
 import re
 import textwrap
 from collections.abc import Sequence
+
+from esc_sr.errors import printable
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -46,8 +52,10 @@ def csv_cell(cell: object) -> object:
         >>> csv_cell("=HYPERLINK(1)"), csv_cell("baby"), csv_cell(-1.5)
         ("'=HYPERLINK(1)", 'baby', -1.5)
     """
-    is_formula = isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA)
-    return f"'{cell}" if is_formula else cell
+    if not isinstance(cell, str):
+        return cell
+    shown = printable(cell)
+    return f"'{shown}" if cell.lstrip("'").startswith(_FORMULA) else shown
 
 
 def latex_caption(text: str) -> list[str]:
@@ -70,7 +78,7 @@ def latex_text(text: str) -> str:
         >>> print(latex_text("100 % of a_b"))
         100 \% of a\_b
     """
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in printable(text))
 
 
 def latex_line(cells: Sequence[str]) -> str:
@@ -87,5 +95,19 @@ def markdown_text(text: str) -> str:
         >>> print(markdown_text("*a* | b_c"))
         \*a\* \| b_c
     """
-    text = re.sub(r"([\\|*<`\[\]])", r"\\\1", text)
+    text = re.sub(r"([\\|*<`~\[\]]|&(?=#?\w+;))", r"\\\1", printable(text))
+    text = re.sub(r"^(?=>|(?:#{1,6}|[-+])(?: |$))", r"\\", text)  # of a heading, list or quote
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
+
+
+def markdown_code(text: str) -> str:
+    r"""Return a text as code within a line or a cell of Markdown.
+
+    Example:
+        >>> print(markdown_code("a`|b"))
+        ``a`\|b``
+    """
+    text = printable(text).replace("|", r"\|")
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    space = " " if text.startswith("`") or text.endswith("`") or not text else ""
+    return f"{fence}{space}{text}{space}{fence}"

@@ -237,3 +237,20 @@ def test_a_row_knows_where_its_quality_comes_from():
     assert not row.borrowed
     assert not replace(row, quality_origin="measured").borrowed
     assert replace(row, quality_origin="published").borrowed
+
+
+def test_names_of_sets_are_texts_in_every_document(measured):
+    name = "A |\n\n## B <img src=x> [/red]\x1b[31m\u202e"
+    rows = measured(networks={"esc": {name: 30.0}})
+    sections, told = tabulate(rows, [name]), notes(rows, [name])
+    page = markdown(sections, told, title="T")
+    table = [line for line in page.split("\n") if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {7}
+    assert "<img" not in page.replace("\\<", "")
+    assert "\n## " not in page
+    for text in (page, latex(sections, told, title="T"), comma_separated(rows, [name])):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert "u202e" in text
+    console = Console(file=io.StringIO(), width=300)
+    print_tables(console, sections, told, title="T")
+    assert "[/red]" in console.file.getvalue()

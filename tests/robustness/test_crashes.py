@@ -601,6 +601,17 @@ def test_two_preparations_of_one_folder_do_not_mix(tmp_path, training):
     assert len(list((tmp_path / "HR").glob("*_s*.png"))) == 2 * 4 * 4
 
 
+def test_an_interrupt_of_a_preparation_with_workers_is_one_line(tmp_path, training):
+    """A terminal's goes to all of its processes: there were tracebacks, or it never ended."""
+    arguments = [f"gt_dir={training.images}", "gt_out=HR", "lq_dir=null", "lq_out=LR"]
+    sizes = ["scales=[2]", "window_size=16", "step=2", "num_workers=2"]
+    command = Command("prepare", *arguments, *sizes, cwd=tmp_path)
+    command.wait_for(lambda: len(descendants(command.pid)) >= 2)
+    command.kill(signal.SIGINT, group=True)  # while the workers import
+    assert command.status(30) == 128 + signal.SIGINT
+    assert command.output == "esc-sr: interrupted\n"
+
+
 @pytest.mark.slow
 def test_workers_of_a_killed_preparation_end_with_it(tmp_path, training):
     """They waited for ever for the next image."""

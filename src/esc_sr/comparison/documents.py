@@ -38,7 +38,7 @@ def markdown(
     parts = [f"# {markdown_text(title)}"]
     for section in sections:
         rules = [":--", *("--:" for _ in section.headings[1:])]
-        lines = [[_heading(*heading) for heading in section.headings], rules]
+        lines = [[markdown_text(_heading(*heading)) for heading in section.headings], rules]
         for network, cells in section.rows:
             numbers = (" / ".join(map(_markdown_number, cell)) for cell in cells)
             lines.append([markdown_text(network), *numbers])
@@ -159,9 +159,9 @@ def _table(section: Section, *, between: str) -> Table:
         if name == "latency":  # instead of it there may be words, which may break
             latencies = [cells[0][0].text for _, cells in section.rows]
             longest = _longest_word(["latency", *latencies])
-            table.add_column(heading, justify="right", min_width=longest)
+            table.add_column(Text(heading), justify="right", min_width=longest)
         else:
-            table.add_column(heading, justify="right", no_wrap=True, min_width=6)
+            table.add_column(Text(heading), justify="right", no_wrap=True, min_width=6)
     table.add_row(*(Rule(style="") for _ in section.headings))
     for network, cells in section.rows:
         table.add_row(Text(network), *(_styled(cell, between) for cell in cells))

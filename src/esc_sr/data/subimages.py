@@ -8,11 +8,12 @@ import multiprocessing
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ProcessPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,8 @@ def cut_subimages(
         if lmdb:
             stores = {s: stack.enter_context(_LmdbStore(f)) for s, f in folders.items()}
         work = [(job, recipe, None if lmdb else folders, _done(job, stores)) for job in jobs]
-        for done, (cut, idle) in enumerate(_map(_cut_image, work, num_workers), start=1):
+        results = stack.enter_context(closing(_map(_cut_image, work, num_workers)))
+        for done, (cut, idle) in enumerate(results, start=1):
             left_out += idle
             for scale, store in stores.items():
                 store.put([window for window in cut if window.scale == scale])
@@ -314,23 +316,51 @@ _Cut = tuple[list[_Window], int]  # and how many places were left out
 
 def _map(
     function: Callable[[_Work], _Cut], work: Sequence[_Work], num_workers: int
-) -> Iterator[_Cut]:
-    """Map in order, in other processes if there are to be any."""
+) -> Generator[_Cut, None, None]:
+    """Map in order, in other processes if there are to be any; closed, begin nothing more."""
     if num_workers == 0:
         yield from map(function, work)
         return
     # Forking a process that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        num_workers, mp_context=context, initializer=_begin_worker
-    ) as executor:
-        yield from executor.map(function, work)
+    stop = context.Event()
+    executor = ProcessPoolExecutor(
+        num_workers, mp_context=context, initializer=_begin_worker, initargs=(stop,)
+    )
+    try:
+        with _interrupts_later():
+            results = executor.map(function, work)  # which starts the processes
+        yield from results
+    finally:
+        stop.set()
+        executor.shutdown(cancel_futures=True)
 
 
-def _begin_worker() -> None:
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Keep Ctrl-C back; processes that are started here never see it, not in their imports either.
+
+    A terminal sends it to them too, and only this process shall obey.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_stop: Event | None = None  # in other processes
+
+
+def _begin_worker(stop: Event) -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be kept back
     torch.set_num_threads(1)
     end_with_parent()  # one that is killed would leave them waiting for ever
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's, which the parent obeys
 
 
 def _cut_image(work: _Work) -> _Cut:
@@ -362,6 +392,8 @@ def _cut_image(work: _Work) -> _Cut:
     windows: list[_Window] = []
     left_out = 0
     for number, (top, left) in enumerate(product(tops, lefts), start=1):
+        if _stop is not None and _stop.is_set():
+            raise CancelledError  # which nobody waits for any more
         key = f"{job.name}_s{number:03d}"
         missing: list[tuple[_Window, Path | None]] = []
         for scale in (1, *recipe.scales):

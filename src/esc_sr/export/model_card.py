@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from esc_sr.export.check import Check
+from esc_sr.markup import markdown_code, markdown_text
 
 _NAMES = {
     "onnx": "ONNX",
@@ -19,25 +20,25 @@ _USE = {
 import numpy as np
 import onnxruntime
 
-session = onnxruntime.InferenceSession("{name}")
+session = onnxruntime.InferenceSession({name})
 lq = np.zeros({shape}, dtype=np.{dtype})  # RGB in [0, 1]
 (sr,) = session.run(None, {{"lq": lq}})  # not clamped""",
     "torch_export": """\
 import torch
 
-network = torch.export.load("{name}").module()
+network = torch.export.load({name}).module()
 lq = torch.zeros({shape})  # RGB in [0, 1]
 sr = network(lq)  # not clamped""",
     "safetensors": """\
 import esc_sr
 import torch
 
-network = esc_sr.load_model("{name}")
+network = esc_sr.load_model({name})
 sr = network(torch.zeros({shape}))  # RGB in [0, 1]; not clamped""",
     "pth": """\
 import torch
 
-state_dict = torch.load("{name}", weights_only=True)["params_ema"]""",
+state_dict = torch.load({name}, weights_only=True)["params_ema"]""",
 }
 
 
@@ -64,24 +65,25 @@ def model_card(
     license = metadata.get("license")
     text = [
         "---",
-        *([f"license: {json.dumps(license)}"] if license else []),
+        *([f"license: {_yaml(license)}"] if license else []),
         "pipeline_tag: image-to-image",
         "tags: [super-resolution]",
         "---",
         "",
-        f"# {path.name}",
+        f"# {markdown_text(path.name)}",
         "",
-        f"{metadata['title']} for super-resolution ×{scale}: {_NAMES[format]}, {settings}.",
+        f"{markdown_text(metadata['title'])} for super-resolution ×{scale}: "
+        f"{_NAMES[format]}, {settings}.",
         "",
         "| | |",
         "|---|---|",
         f"| input | `(B, 3, H, W)`, RGB in [0, 1], sRGB, {dtype}; {_sizes(metadata, first)} |",
         f"| output | `(B, 3, {scale}·H, {scale}·W)`, the same range, not clamped |",
-        f"| weights | {metadata['precision']} |",
-        f"| licence | {license or 'not known: ask whoever trained the weights'} |",
-        f"| made of | `{metadata.get('source', 'a network in memory')}`"
+        f"| weights | {markdown_text(metadata['precision'])} |",
+        f"| licence | {markdown_text(license or 'not known: ask whoever trained the weights')} |",
+        f"| made of | {markdown_code(metadata.get('source', 'a network in memory'))}"
         + (f", SHA-256 {metadata['source_digest']}… |" if "source_digest" in metadata else " |"),
-        f"| made by | esc_sr {metadata['esc_sr_version']} |",
+        f"| made by | esc_sr {markdown_text(metadata['esc_sr_version'])} |",
         "",
         "Images are stored values divided by 255 (or 65535), without linearisation. "
         "Of grey images repeat the channel.",
@@ -89,7 +91,7 @@ def model_card(
         "## Use",
         "",
         "```python",
-        _USE[format].format(name=path.name, shape=shape, dtype=dtype),
+        _USE[format].format(name=_literal(path.name), shape=shape, dtype=dtype),
         "```",
         "",
         "## Checked",
@@ -107,6 +109,16 @@ def model_card(
         config = json.dumps(json.loads(metadata["config"]), indent=2)
         text += ["", "## Configuration", "", "```json", config, "```"]
     return "\n".join(text) + "\n"
+
+
+def _yaml(text: str) -> str:
+    """Write a text in YAML, also for readers of Markdown that know no fields in front."""
+    return json.dumps(text).replace("<", "\\u003c")
+
+
+def _literal(text: str) -> str:
+    """Write a text in Python, in one line."""
+    return json.dumps(text, ensure_ascii=False) if text.isprintable() else repr(text)
 
 
 def _sizes(metadata: Mapping[str, str], first: tuple[int, int, int]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from esc_sr.markup import markdown_text
 from esc_sr.profiling.latency import Spread
 from esc_sr.profiling.records import BenchRecord
 
@@ -80,9 +81,15 @@ def _told(name: str, value: str) -> str:
 def bench_markdown(records: Sequence[BenchRecord]) -> str:
     """Write the same table in Markdown."""
     rules = [":--" if heading in _LEFT else "--:" for heading in _HEADINGS]
-    rows = [list(_HEADINGS), rules, *map(_cells, records)]
+    measured = [list(map(markdown_text, _cells(record))) for record in records]
+    rows = [list(_HEADINGS), rules, *measured]
     lines = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    return lines + "\n\n" + "\n".join(f"- {line}" for line in conditions(records)) + "\n"
+    return (
+        lines
+        + "\n\n"
+        + "\n".join(f"- {markdown_text(line)}" for line in conditions(records))
+        + "\n"
+    )
 
 
 def conditions(records: Sequence[BenchRecord]) -> list[str]:

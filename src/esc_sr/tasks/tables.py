@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from esc_sr.evaluation import Evaluation
+from esc_sr.markup import markdown_text
 
 _UNITS = {"psnr": "PSNR-{} (dB)", "ssim": "SSIM-{}"}
 _DIGITS = {"psnr": 3}
@@ -49,28 +51,29 @@ def print_whole(console: Console, table: Table) -> None:
 def _quality_table(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Table:
     """Lay out results by set, scale and network, with the protocols below."""
     told = _protocols(evaluations, names)
-    table = Table(caption="\n".join(told), caption_justify="left")
+    table = Table(caption=Text("\n".join(told)), caption_justify="left")
     for i, heading in enumerate(_headings(names)):
         if heading == "network":
-            table.add_column(heading, min_width=_NETWORK_WIDTH, overflow="fold")
+            table.add_column(Text(heading), min_width=_NETWORK_WIDTH, overflow="fold")
         else:
-            table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+            table.add_column(Text(heading), justify="right" if i else "left", no_wrap=True)
     previous = ""
     for row in _rows(evaluations, names):
         if previous and row[0] != previous:
             table.add_section()
         previous = row[0]
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 
 def quality_markdown(evaluations: Sequence[Evaluation]) -> str:
     """Write the same table in Markdown."""
     names = _metric_names(evaluations)
-    headings = _headings(names)
+    headings = list(map(markdown_text, _headings(names)))
     rules = [":--" if i in (0, 2) else "--:" for i in range(len(headings))]
-    lines = (f"| {' | '.join(cells)} |" for cells in [headings, rules, *_rows(evaluations, names)])
-    protocols = "\n".join(f"- {line}" for line in _protocols(evaluations, names))
+    rows = [list(map(markdown_text, row)) for row in _rows(evaluations, names)]
+    lines = (f"| {' | '.join(cells)} |" for cells in [headings, rules, *rows])
+    protocols = "\n".join(f"- {markdown_text(line)}" for line in _protocols(evaluations, names))
     return "\n".join(lines) + f"\n\n{protocols}\n"
 
 

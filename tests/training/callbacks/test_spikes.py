@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 from itertools import islice
+from unittest.mock import Mock
 
 import lightning as L
 import pytest
@@ -152,6 +153,31 @@ def test_a_half_written_line_is_forgotten(tmp_path):
         file.write("5,0.3")
     fit(tmp_path, levels, ckpt_path=tmp_path / "last.ckpt")
     assert [row["step"] for row in rows(tmp_path)] == ["4", "7"]
+
+
+def test_rows_that_cannot_be_read_are_forgotten(tmp_path):
+    """A resume ended with a traceback."""
+    levels = [*CALM, 0.9, 0.12, 0.12, 0.8]
+    fit(tmp_path, levels, max_steps=6)
+    whole = (tmp_path / "spikes.csv").read_bytes()
+    lines = [b"5,0.3,0.2,0.1,0,0," + names + b"\n" for names in (b"x" * 200_000, b"\xff")]
+    lines += [b"5" * 5000 + b",0.3,0.2,0.1,0,0,[]\n", b'"', b"\0\n"]
+    (tmp_path / "spikes.csv").write_bytes(b"".join([*lines, b"\n", whole, *lines]))
+    fit(tmp_path, levels, ckpt_path=tmp_path / "last.ckpt")
+    assert [row["step"] for row in rows(tmp_path)] == ["4", "7"]
+
+
+@pytest.mark.parametrize("name", ["n", "\udcff", '"'])
+def test_a_row_of_many_long_names_can_be_read_again(tmp_path, name):
+    report = SpikeReport(output_dir=tmp_path)
+    for step, names in enumerate([[name * 5000] * 64, [name]]):
+        report._report(Mock(is_global_zero=True), [step, 0.9, 0.2, 0.1, 0, None, names])
+    many, one = (json.loads(row["names"]) for row in rows(tmp_path))
+    assert one == [name]
+    assert many == [name * 5000] * (len(many) - 1) + [f"and {65 - len(many)} more"]
+    before = report._rows
+    report.on_train_start(Mock(is_global_zero=True, global_step=9), Mock())
+    assert [row[0] for row in report._rows] == [row[0] for row in before] == [0, 1]
 
 
 def test_what_is_not_finite_is_the_guards(tmp_path):

@@ -9,6 +9,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 FILE_NAME = "spikes.csv"
 _COLUMNS = ("step", "loss", "bound", "median", "rank", "position", "names")
 _MOST_PICTURES = 64
+_LONGEST_LIST = 32_000  # spreadsheets take 32,767 signs in a cell, Python's csv 131,072
 _SIGMA = 1.4826  # times the median absolute deviation: the standard deviation of a normal law
 
 
@@ -76,10 +78,8 @@ class SpikeReport(Callback):
         """Read what was reported up to here, and forget what an interrupted run reported beyond."""
         self._positions, self._batches = [], []
         if trainer.is_global_zero and self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.reader(file) if len(row) == len(_COLUMNS)]
-            before = [row for row in rows if row[0].isdecimal()]
-            self._rows = [row for row in before if int(row[0]) < trainer.global_step]
+            before = [row for line in self.path.read_bytes().splitlines() if (row := _row(line))]
+            self._rows = [row for row in before if row[0] < trainer.global_step]
             if len(self._rows) < len(before):
                 self._write()
 
@@ -162,16 +162,13 @@ class SpikeReport(Callback):
             "loss spike at step %d: %.4g, above %.4g (median %.4g), in a batch of %s",
             *(step, loss, bound, middle, listed(names)),
         )
-        # A JSON list: names may hold any sign, and no program takes such a cell for a formula.
-        told = json.dumps(names, ensure_ascii=False)
-        self._rows.append([step, loss, bound, middle, rank, position, told])
+        self._rows.append([step, loss, bound, middle, rank, position, _json_list(names)])
         self._write()
 
     def _write(self) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *self._rows])
-        safe = text.getvalue().encode("utf-8", "backslashreplace").decode()
-        write_atomically(self.path, safe)
+        write_atomically(self.path, text.getvalue())
 
     def _draw(self, step: int, rank: int, i: int) -> None:
         lq, gt = self._batches[i]["lq"], self._batches[i]["gt"]
@@ -181,6 +178,31 @@ class SpikeReport(Callback):
         name = f"step{step:07d}_rank{rank}_batch{i}.png"
         with replacing(self.path.parent / "spikes" / name) as temporary:
             Image.fromarray(_sheet(pairs)).save(temporary)
+
+
+def _row(line: bytes) -> list[Any] | None:
+    """Return a row that was written here, with its step as a number; None of anything else."""
+    try:
+        (row,) = csv.reader([line.decode()])
+        step, *others = row
+        return [int(step), *others] if len(row) == len(_COLUMNS) else None
+    except (ValueError, csv.Error):  # not UTF-8, no number or of too many digits; a field too long
+        return None
+
+
+def _json_list(names: Sequence[str]) -> str:
+    """Return names as a JSON list that fits into a cell; the last may say how many more there are.
+
+    Names may hold any sign, and no program takes such a cell for a formula.
+    """
+    texts = [
+        json.dumps(name, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+        for name in names
+    ]
+    fitting = sum(length <= _LONGEST_LIST for length in accumulate(len(t) + 2 for t in texts))
+    if fitting < len(texts):
+        texts[fitting:] = [json.dumps(f"and {len(texts) - fitting} more")]
+    return f"[{', '.join(texts)}]"
 
 
 def _sheet(images: Tensor) -> np.ndarray[Any, Any]:
