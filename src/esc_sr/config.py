@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from esc_sr.errors import InputError, first_line, printable, system_error
-from esc_sr.files import write_atomically
+from esc_sr.files import fault_of_file, write_atomically
 from esc_sr.launching import ENDED, JobFailed, leave_note, take_notes, unseen
 from esc_sr.output import OutputError
 from esc_sr.runs.redaction import hidden, redacted
@@ -30,6 +30,8 @@ from esc_sr.yaml_text import check_aliases
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+_MOST_BYTES_OF_YAML = 2**20  # those of this package have a few thousand
 
 
 def conf_dir() -> Path:
@@ -424,7 +426,7 @@ def _check_options(config_name: str, arguments: Sequence[str]) -> None:
 
 
 def _check_own_files(arguments: Sequence[str]) -> None:
-    """Look at the user's own configuration files for those that multiply themselves.
+    """Look at the user's own configuration files for those that are none or multiply themselves.
 
     Raises:
         InputError: There is one.
@@ -435,8 +437,12 @@ def _check_own_files(arguments: Sequence[str]) -> None:
             continue
         folder = Path(value if equals else after)
         for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else ():
-            if path.is_file():
-                check_aliases(path.read_text(encoding="utf-8", errors="replace"), path)
+            if not path.exists() or path.is_dir():
+                continue
+            fault = fault_of_file(path, most_bytes=_MOST_BYTES_OF_YAML)
+            if fault is not None:
+                raise InputError(f"{path} {fault}: no configuration")
+            check_aliases(path.read_text(encoding="utf-8", errors="replace"), path)
 
 
 def _check_roots(config: DictConfig, config_name: str) -> None:

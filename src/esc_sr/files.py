@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from esc_sr.errors import InputError
 # Errors of writing, which need not name the file.
 _WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _LONGEST_NAME = 255  # bytes, nearly everywhere
+# What files of results and records may have: a thousand times what is usual.
+MOST_BYTES_OF_JSON = 64 * 2**20
 # What `replacing` calls a file that is not complete.
 _UNFINISHED = re.compile(r"\..*\.unfinished-[0-9a-f]{8}(\.[^.]+)?")
 
@@ -150,6 +153,29 @@ def file_name(text: str) -> str:
     """
     name = re.sub(r"[/\\\x00-\x1f\x7f]", "_", text)
     return f"_{name[1:]}" if name[:1] in ("", ".") else name
+
+
+def fault_of_file(path: Path, *, most_bytes: int) -> str | None:
+    """Say why a file is better not opened, in words that follow its name; None: nothing is wrong.
+
+    Args:
+        path: The file; links are followed.
+        most_bytes: What it may have; whole MiB.
+
+    Returns:
+        That it is a pipe or the like, at which a reader could wait for ever, or too large.
+
+    Raises:
+        OSError: It is missing, or lies where nobody may look.
+    """
+    told = path.stat()
+    if stat.S_ISDIR(told.st_mode):
+        return "is a folder"
+    if not stat.S_ISREG(told.st_mode):
+        return "is no ordinary file"
+    if told.st_size > most_bytes:
+        return f"has more than {most_bytes // 2**20} MiB"
+    return None
 
 
 def file_digest(path: str | Path) -> str:

@@ -192,6 +192,31 @@ def test_one_lmdb_serves_several_sets_and_their_workers(tmp_path, make_images):
     assert torch.equal(torch.cat([batch["gt"] for batch in loader]), expected)
 
 
+def test_an_lmdb_that_is_cut_short_is_refused_and_kills_nothing(tmp_path, make_images):
+    """Both in a process of their own, which SIGBUS would end."""
+    pytest.importorskip("lmdb")
+    make_images(tmp_path / "gt", names=["a", "b"], size=(64, 64))
+    cut(tmp_path, lmdb=True)
+    folder = tmp_path / "out" / "HR.lmdb"
+    os.truncate(folder / "data.mdb", 9000)
+    script = (
+        "from pathlib import Path\n"
+        "from esc_sr.data.sources import LmdbImages\n"
+        "from esc_sr.data.subimages import _LmdbStore\n"
+        "from esc_sr.errors import InputError\n"
+        f"folder = Path({str(folder)!r})\n"
+        "images = LmdbImages(folder)\n"
+        "for read in (lambda: images.read(images.names[0]), lambda: _LmdbStore(folder)):\n"
+        "    try:\n"
+        "        read()\n"
+        "    except InputError as error:\n"
+        "        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    line = f"{folder / 'data.mdb'} is cut short; delete the folder and run `esc-sr prepare` again"
+    assert (done.returncode, done.stdout.splitlines()) == (0, [line, line]), done.stderr
+
+
 def test_without_the_package_lmdb_names_the_extra(tmp_path, make_images, monkeypatch):
     make_images(tmp_path / "gt", size=(64, 64))
     monkeypatch.setitem(sys.modules, "lmdb", None)

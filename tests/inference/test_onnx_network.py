@@ -1,5 +1,9 @@
 """Networks in ONNX files, made by hand: what is taken, what is refused, what tiles give."""
 
+import os
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +138,43 @@ def test_one_size_only_is_told(write):
 def test_what_the_file_does_not_leave_open_is_refused(write, options, message):
     with pytest.raises(InputError, match=message):
         Upscaler(write(), **options)
+
+
+def test_onnxruntime_is_silenced_before_its_import_and_any_session(write, monkeypatch):
+    done = []
+
+    class Runtime:
+        def disable_telemetry_events(self):
+            done.append("silence")
+
+        def __getattr__(self, name):
+            done.append(name)
+            return getattr(onnxruntime, name)
+
+    def imported(name, extra):
+        done.append((name, os.environ.get("ORT_DISABLE_TELEMETRY")))
+        return Runtime()
+
+    import onnxruntime
+
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    monkeypatch.setattr("esc_sr.inference.onnx_network.require_extra", imported)
+    OnnxNetwork(write())
+    assert done[:2] == [("onnxruntime", "1"), "silence"]
+    assert "InferenceSession" in done
+
+
+def test_one_place_only_imports_onnxruntime():
+    root = Path(__file__).parents[2]
+    imports = re.compile(
+        r"^[ \t]*(?:import|from) onnxruntime|(?:require_extra|import_module)\(\s*.onnxruntime", re.M
+    )
+    found = [
+        path.name
+        for folder in ("src/esc_sr", "benchmarks")
+        for path in sorted((root / folder).rglob("*.py"))
+        for match in imports.finditer(path.read_text(encoding="utf-8"))
+        # The example for readers, which is text and not code of ours.
+        if path.name != "model_card.py"
+    ]
+    assert found == ["onnx_network.py"]

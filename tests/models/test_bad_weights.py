@@ -304,3 +304,36 @@ def test_nothing_is_left_of_what_was_refused(tmp_path):
     path = save_model(ESC(scale=2, **TINY), tmp_path / "x.safetensors")
     assert read_checkpoint(path).state_dict.keys() == weights().keys()
     assert [one.name for one in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def repacked(content, compression):
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as archive,
+        zipfile.ZipFile(buffer, "w", compression) as other,
+    ):
+        for entry in archive.infolist():
+            other.writestr(entry.filename, archive.read(entry))
+    return buffer.getvalue()
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.pth"
+    path.write_bytes(repacked(saved(weights()), zipfile.ZIP_STORED))
+    load_model(path)
+    bomb = repacked(saved(weights() | {"more": torch.zeros(2**20)}), zipfile.ZIP_DEFLATED)
+    assert len(bomb) < 2**20
+    path.write_bytes(bomb)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    refused(path, match="its entries are compressed, or claim more than the file holds")
+
+
+def test_a_zip_whose_entries_overlap_is_not_read(tmp_path, monkeypatch):
+    """Stored as they are, and each of the same bytes: many times the file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a/data.pkl", bytes(50_000))
+        archive.filelist += 20 * archive.filelist
+    (tmp_path / "overlap.pth").write_bytes(buffer.getvalue())
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
+    refused(tmp_path / "overlap.pth", match="claim more than the file holds")

@@ -5,7 +5,9 @@ Each is changed at random places from a seed; a reader takes it or refuses it in
 
 import copy
 import json
+import os
 import random
+import signal
 
 import pytest
 import yaml
@@ -14,8 +16,14 @@ from esc_sr.comparison.documents import comma_separated, latex, markdown
 from esc_sr.comparison.measured import measured_comparison
 from esc_sr.comparison.reading import read_measurements, read_quality
 from esc_sr.comparison.sections import check_sets, notes, tabulate
+from esc_sr.config import _check_own_files
 from esc_sr.errors import InputError, printable
 from esc_sr.integrations.basicsr import experiment_of, experiment_yaml
+from esc_sr.reporting.crops import comparisons
+from esc_sr.reporting.logs import read_curves
+from esc_sr.reporting.reading import read_runs
+from esc_sr.reporting.table import tabulate as tabulate_runs
+from esc_sr.runs.record import read_record
 
 SEED = 20261126
 VALUES = [None, True, 3, -1, 0, 1.5, float("nan"), float("inf"), 10**400, -(10**400), 1e308, "",
@@ -171,3 +179,77 @@ def test_report_leaves_damaged_runs_out_by_name(attack, esc_sr, tmp_path, make_r
     (tmp_path / "none").mkdir()
     attack("report", "none", named="none")
     attack("report", "runs/raw0", named="raw0")
+
+
+@pytest.fixture
+def no_waiting():
+    """End what waits at a pipe."""
+
+    def late(*_):
+        raise TimeoutError("it waits for ever")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def pipe(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    return path
+
+
+def without_end(path):
+    """A gigabyte, which takes no room."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch()
+    os.truncate(path, 2**30)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"), [(pipe, "is no ordinary file"), (without_end, "has more than {} MiB")]
+)
+def test_pipes_and_files_without_end_are_not_opened(tmp_path, make_run, no_waiting, make, fault):
+    path, run = make(tmp_path / "x.json"), tmp_path / "run"
+    for read in (read_measurements, read_quality):
+        with pytest.raises(InputError, match=f"x.json {fault.format(64)}; `esc-sr"):
+            read(path)
+
+    make(tmp_path / "mine" / "a.yaml")
+    with pytest.raises(InputError, match=f"a.yaml {fault.format(1)}: no configuration"):
+        _check_own_files(["--config-dir", str(tmp_path / "mine")])
+
+    make_run(run)
+    pictures = list(run.glob("images/*/*_step*.png"))
+    assert pictures
+    for picture in pictures:
+        make(picture)
+    make(run / "csv" / "version_0" / "metrics.csv")
+    runs, _ = read_runs([str(run)])
+    assert comparisons(tabulate_runs(runs).rows, images=3) == []
+    assert runs[0].remark == f"version_0/metrics.csv {fault.format(256)}"
+    make(run / "run.json")
+    with pytest.raises(InputError, match=f"run.json {fault.format(64)}"):
+        read_record(run)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("step," + ",".join(f"k{i}" for i in range(10_000)) + "\n1,2\n", "10,000 columns"),
+        ("step,x\n1," + "2" * 2**20, "a line without end"),
+    ],
+)
+def test_a_log_of_endless_columns_is_left_out(tmp_path, content, problem):
+    path = tmp_path / "csv" / "version_0" / "metrics.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    curves, told = read_curves(tmp_path)
+    assert curves == {}
+    assert told.startswith("version_0/metrics.csv cannot be read: ")
+    assert problem in told

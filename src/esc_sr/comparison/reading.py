@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from esc_sr.errors import InputError
+from esc_sr.files import MOST_BYTES_OF_JSON, fault_of_file
 from esc_sr.profiling.records import BenchRecord
 
 # Beside the means, what a set of results.json holds.
@@ -178,6 +179,12 @@ def read_quality(path: Path) -> list[MeasuredQuality]:
 
 
 def _read_json(path: Path, command: str) -> Any:
+    try:
+        fault = fault_of_file(path, most_bytes=MOST_BYTES_OF_JSON)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if fault is not None:
+        raise InputError(f"{path} {fault}; `esc-sr {command}` writes what is read here")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

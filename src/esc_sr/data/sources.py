@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from esc_sr.data.images import (
 from esc_sr.errors import InputError, require_extra
 
 LMDB_INDEX = "meta_info.txt"
+LMDB_DATA = "data.mdb"
 
 
 class ImageSource(Protocol):
@@ -118,13 +119,16 @@ class LmdbImages:
         # Opened for each read (0.1 ms): LMDB allows a process to open a folder once, and a forked
         # worker to use nothing that its parent has opened.
         try:
-            with (
-                lmdb.open(
-                    str(self.folder), readonly=True, lock=False, readahead=False, meminit=False
-                ) as environment,
-                environment.begin() as transaction,
-            ):
-                content = transaction.get(Path(name).stem.encode())
+            with lmdb.open(
+                str(self.folder), readonly=True, lock=False, readahead=False, meminit=False
+            ) as environment:
+                if is_cut_short(environment, self.folder):
+                    raise UnreadableImageError(
+                        f"{self.folder / LMDB_DATA} is cut short; delete the folder and run "
+                        "`esc-sr prepare` again"
+                    )
+                with environment.begin() as transaction:
+                    content = transaction.get(Path(name).stem.encode())
         except lmdb.Error as error:
             raise UnreadableImageError(
                 f"cannot read {self.folder}: {error}; delete the folder and run `esc-sr prepare` "
@@ -144,6 +148,17 @@ class LmdbImages:
     def where(self, name: str) -> str:
         """Return the folder and the key."""
         return f"{self.folder}:{Path(name).stem}"
+
+
+def is_cut_short(environment: Any, folder: Path) -> bool:
+    """Tell whether an LMDB's file ends before its last page: to read there kills the process.
+
+    Args:
+        environment: Of the package `lmdb`, opened.
+        folder: Where it lies.
+    """
+    pages = environment.info()["last_pgno"] + 1
+    return (folder / LMDB_DATA).stat().st_size < pages * environment.stat()["psize"]
 
 
 class CachedImages:

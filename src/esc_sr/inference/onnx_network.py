@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -45,7 +47,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        onnxruntime = require_extra("onnxruntime", "export")
+        onnxruntime = import_onnxruntime()
         path = Path(path).expanduser()
         model = read_onnx(path)
         if model.interface_problem is not None:
@@ -150,3 +152,18 @@ class OnnxNetwork(nn.Module):
                 f"onnxruntime cannot run {self._path} on {images.shape}: {first_line(error)}"
             ) from error
         return sr
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import onnxruntime so that it reports nothing: 1.32.0 asks Microsoft's network.
+
+    Everything here that needs the package takes it from this function.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+    """
+    # The import alone begins it, and is stopped by nothing else.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    onnxruntime = require_extra("onnxruntime", "export")
+    onnxruntime.disable_telemetry_events()  # whoever imported it before
+    return onnxruntime

@@ -32,7 +32,7 @@ from esc_sr.models.esc_fp import ESCFP
 from esc_sr.models.esc_real import ESCReal, ESCRealM
 from esc_sr.models.others import in_our_names, looks_like
 from esc_sr.models.packaged import find_weights, packaged_weights
-from esc_sr.models.pickles import foreign_globals
+from esc_sr.models.pickles import foreign_globals, is_packed
 
 Network = type[ESC] | type[ESCFP] | type[ESCReal] | type[ESCRealM]
 ARCHITECTURES: dict[str, Network] = {
@@ -158,6 +158,11 @@ def _read_safetensors(path: Path) -> _Loaded:
 
 
 def _read_torch(path: Path) -> _Loaded:
+    if is_packed(path):
+        raise InputError(
+            f"cannot read {path} as a checkpoint: its entries are compressed, or claim more than "
+            "the file holds, which torch.save never does; unpacked they could be of any size"
+        )
     try:
         with warnings.catch_warnings():
             # torch warns of pickle protocols that it reads well enough.

@@ -46,6 +46,23 @@ def globals_of(path: Path) -> Iterator[str]:
         return
 
 
+def is_packed(path: Path) -> bool:
+    """Tell whether a file is a zip that unpacks to more than it has: `torch.save` packs nothing.
+
+    Args:
+        path: The file; one that is no zip, or a damaged one, is left to whoever reads it.
+    """
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except Exception:  # damage, of which there are many kinds
+        return False
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    return packed or sum(entry.file_size for entry in entries) > path.stat().st_size
+
+
 def _pickle_of(path: Path) -> bytes:
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from esc_sr.errors import InputError, require_extra
+from esc_sr.models.pickles import is_packed
 
 
 class SpandrelNetwork(nn.Module):
@@ -33,6 +34,8 @@ class SpandrelNetwork(nn.Module):
         path = Path(path).expanduser()
         if not path.is_file():
             raise InputError(f"checkpoint not found: {path}")
+        if is_packed(path):
+            raise InputError(f"cannot read {path}: its entries are compressed, or claim too much")
         try:
             descriptor = spandrel.ModelLoader(device="cpu").load_from_file(path)
         except Exception as error:  # whatever a file makes it raise

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from esc_sr.errors import printable
+from esc_sr.files import fault_of_file
 from esc_sr.reporting.reading import Run
 from esc_sr.reporting.table import Row
 from esc_sr.reporting.values import best_validation
@@ -122,7 +123,7 @@ def _panels(path: Path, folder: Path) -> Panels | None:
     """Read a picture; None where it is none of ours, or leads out of the run."""
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
-        if not inside or path.stat().st_size > _LARGEST_FILE:
+        if not inside or fault_of_file(path, most_bytes=_LARGEST_FILE) is not None:
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
+
+from esc_sr.files import fault_of_file
 
 # By key, values by optimizer steps taken; a value may be NaN.
 Curves = dict[str, dict[int, float]]
+
+# A log of a million lines with a dozen columns has 100 MiB.
+_MOST_BYTES = 256 * 2**20
+_MOST_COLUMNS = 10_000
+_LONGEST_LINE = 2**20  # characters: 10,000 columns have fewer
 
 
 def read_curves(folder: Path) -> tuple[Curves, str]:
@@ -33,8 +42,15 @@ def read_curves(folder: Path) -> tuple[Curves, str]:
             if not path.resolve().is_relative_to(folder.resolve()):
                 problem = f"{path.name} of {version.name} lies outside the run"
                 continue
+            fault = fault_of_file(path, most_bytes=_MOST_BYTES)
+            if fault is not None:
+                problem = f"{version.name}/{path.name} {fault}"
+                continue
             with path.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
+                reader = csv.DictReader(_lines(file))
+                if len(reader.fieldnames or ()) > _MOST_COLUMNS:
+                    raise ValueError(f"more than {_MOST_COLUMNS:,} columns")
+                for row in reader:
                     _add(curves, row)
         except (OSError, ValueError, csv.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else error
@@ -58,6 +74,14 @@ def best_step(points: dict[int, float] | None, mode: str) -> int | None:
     if not finite:
         return None
     return (min if mode == "min" else max)(finite, key=lambda step: finite[step])
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """Give lines, one after the other, as `file` does, but none without end."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise ValueError("a line without end")
+        yield line
 
 
 def _add(curves: Curves, row: dict[str, str]) -> None:

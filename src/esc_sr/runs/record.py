@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from esc_sr.errors import InputError
-from esc_sr.files import write_atomically
+from esc_sr.files import MOST_BYTES_OF_JSON, fault_of_file, write_atomically
 
 FILE_NAME = "run.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
@@ -110,14 +110,19 @@ def read_record(folder: Path) -> RunRecord:
         InputError: There is none, or it is damaged, or of a kind that this version does not know.
     """
     path = folder / FILE_NAME
+    fault = content = None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
+        fault = fault_of_file(path, most_bytes=MOST_BYTES_OF_JSON)
+        if fault is None:
+            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
     except FileNotFoundError:
         raise InputError(f"{folder} holds no {FILE_NAME}, so no run that can be told of") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {str(error)[:80]}") from None
+    if fault is not None:
+        raise InputError(f"{path} {fault}")
     if not isinstance(content, dict) or "config" not in content:
         raise InputError(f"{path} is damaged: `esc-sr train` writes an object with a 'config'")
     version = content.pop("format", None)

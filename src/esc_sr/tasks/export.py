@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from esc_sr.config import hydra_main
-from esc_sr.errors import InputError, check_flags, check_integers, require_extra
+from esc_sr.errors import InputError, check_flags, check_integers
 from esc_sr.export.check import Check, compare, sizes_to_check
 from esc_sr.export.metadata import license_in, metadata_of
 from esc_sr.export.model_card import model_card
@@ -25,7 +25,7 @@ from esc_sr.export.program import deployable, least_side, program_of
 from esc_sr.export.torch_program import read_program, write_program
 from esc_sr.export.weights import write_pth, write_safetensors
 from esc_sr.files import replacing
-from esc_sr.inference.onnx_network import OnnxNetwork
+from esc_sr.inference.onnx_network import OnnxNetwork, import_onnxruntime
 from esc_sr.models.checkpoints import load_model, load_weights, read_checkpoint
 from esc_sr.models.esc import ESCBase
 from esc_sr.models.packaged import find_weights
@@ -192,7 +192,7 @@ def _check_options(cfg: DictConfig) -> tuple[int, int] | None:
         raise InputError(f"license must be a name such as MIT, got '{cfg.license}'")
     if cfg.format == "onnx":
         check_opset(cfg.opset)
-        require_extra("onnxruntime", "export")
+        import_onnxruntime()
     lq_size = cfg.lq_size
     if lq_size is None:
         if cfg.batch_size != 1:
