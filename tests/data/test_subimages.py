@@ -96,7 +96,7 @@ def test_a_second_run_writes_nothing_and_damage_is_repaired(tmp_path, make_image
     assert (again.written, again.megabytes, again.subimages) == (0, 0, 27)
     (tmp_path / "out" / "HR" / "b_s004.png").unlink()
     (tmp_path / "out" / "LR" / "X4" / "c_s001.png").unlink()
-    (tmp_path / "out" / "HR" / ".b_s004.0123abcd.png").write_bytes(b"half")
+    (tmp_path / "out" / "HR" / ".b_s004.unfinished-0123abcd.png").write_bytes(b"half")
     assert cut(tmp_path).written == 2
     assert snapshot(tmp_path / "out") == before
 

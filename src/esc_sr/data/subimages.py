@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -340,16 +341,24 @@ def _map(
 def _interrupts_later() -> Iterator[None]:
     """Keep Ctrl-C back; processes that are started here never see it, not in their imports either.
 
-    A terminal sends it to them too, and only this process shall obey.
+    A terminal sends it to them too, and only this process shall obey. They inherit the mask; here
+    another thread may get the signal all the same, and Python's handler comes into this one.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    handler = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not (is_main and callable(handler) and hasattr(signal, "pthread_sigmask")):
         yield
         return
+    noted: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if noted:
+        handler(signal.SIGINT, None)
 
 
 _stop: Event | None = None  # in other processes
