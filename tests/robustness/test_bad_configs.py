@@ -2,13 +2,11 @@
 
 import pytest
 
-from broken import configs
+from broken import RUN, configs
 from tiny import TRAINING
 
 TRAIN = ["train", *TRAINING, "trainer.max_steps=2", "callbacks=none", "logger=none", "run_dir=r"]
 TRAIN += ["final_table=false"]
-# What a run that is refused may leave: what was asked of it.
-RUN = r"r/(\.hydra/\w+\.yaml|train\.log|run\.json|dirty\.diff)"
 
 
 def place(tmp_path, content):

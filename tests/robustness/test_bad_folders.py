@@ -5,12 +5,11 @@ import os
 import pytest
 from PIL import Image
 
-from broken import pictures
+from broken import RUN, pictures
 from tiny import MODEL
 
 PREPARE = ["prepare", "gt_dir=in", "gt_out=gt", "lq_out=lq", "scales=[2]", "window_size=8"]
 PREPARE += ["step=8", "num_workers=0"]
-RUN = r"r/(\.hydra/\w+\.yaml|train\.log|run\.json|dirty\.diff)"
 CUT = r"(gt|lq/X2)/(subimages\.json|\w+_s\d+\.png)"
 
 

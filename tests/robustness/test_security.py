@@ -23,23 +23,11 @@ from esc_sr.locking import LOCK, locked
 from esc_sr.reporting.page import element
 from esc_sr.runs.redaction import hidden
 from esc_sr.tasks import train
+from tiny import TRAINING
 
 SRC = Path(package.__file__).parent
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-TINY = [
-    "experiment=quickstart",
-    "model.dim=16",
-    "model.partial_dim=8",
-    "model.num_blocks=1",
-    "model.num_conv_attn=1",
-    "model.window_size=8",
-    "data.train.crop_size=16",
-    "data.batch_size=2",
-    "trainer.accelerator=cpu",
-    "trainer.max_steps=1",
-    "trainer.val_check_interval=1",
-    "final_table=false",
-]
+TINY = [*TRAINING, "trainer.max_steps=1", "trainer.val_check_interval=1", "final_table=false"]
 
 
 # What is unpickled

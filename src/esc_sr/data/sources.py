@@ -19,7 +19,6 @@ from esc_sr.data.images import (
 from esc_sr.errors import InputError, require_extra
 
 LMDB_INDEX = "meta_info.txt"
-LMDB_DATA = "data.mdb"
 
 
 class ImageSource(Protocol):
@@ -122,11 +121,7 @@ class LmdbImages:
             with lmdb.open(
                 str(self.folder), readonly=True, lock=False, readahead=False, meminit=False
             ) as environment:
-                if is_cut_short(environment, self.folder):
-                    raise UnreadableImageError(
-                        f"{self.folder / LMDB_DATA} is cut short; delete the folder and run "
-                        "`esc-sr prepare` again"
-                    )
+                check_whole(environment, self.folder)
                 with environment.begin() as transaction:
                     content = transaction.get(Path(name).stem.encode())
         except lmdb.Error as error:
@@ -150,15 +145,21 @@ class LmdbImages:
         return f"{self.folder}:{Path(name).stem}"
 
 
-def is_cut_short(environment: Any, folder: Path) -> bool:
-    """Tell whether an LMDB's file ends before its last page: to read there kills the process.
+def check_whole(environment: Any, folder: Path) -> None:
+    """Refuse an LMDB whose file ends before its last page: to read there kills the process.
 
     Args:
         environment: Of the package `lmdb`, opened.
         folder: Where it lies.
+
+    Raises:
+        UnreadableImageError: It does.
     """
-    pages = environment.info()["last_pgno"] + 1
-    return (folder / LMDB_DATA).stat().st_size < pages * environment.stat()["psize"]
+    pages, data = environment.info()["last_pgno"] + 1, folder / "data.mdb"
+    if data.stat().st_size < pages * environment.stat()["psize"]:
+        raise UnreadableImageError(
+            f"{data} is cut short; delete the folder and run `esc-sr prepare` again"
+        )
 
 
 class CachedImages:

@@ -31,7 +31,7 @@ from esc_sr.data.images import (
     replace_file,
 )
 from esc_sr.data.pairs import match_names
-from esc_sr.data.sources import LMDB_DATA, LMDB_INDEX, is_cut_short, open_source
+from esc_sr.data.sources import LMDB_INDEX, check_whole, open_source
 from esc_sr.errors import InputError, check_integers, require_extra
 from esc_sr.files import remove_unfinished
 from esc_sr.functional.resize import matlab_imresize
@@ -470,12 +470,11 @@ class _LmdbStore:
             self._environment: Any = self._lmdb.open(str(folder), map_size=2**28)
         except self._lmdb.Error as error:
             raise InputError(f"cannot go on in {folder}: {error}; delete it") from error
-        if is_cut_short(self._environment, folder):
+        try:
+            check_whole(self._environment, folder)
+        except InputError:
             self._environment.close()
-            raise InputError(
-                f"{folder / LMDB_DATA} is cut short; delete the folder and run `esc-sr prepare` "
-                "again"
-            )
+            raise
         self._keys: dict[str, set[str]] = {}
         with self._environment.begin() as transaction:
             for key in transaction.cursor().iternext(values=False):

@@ -296,10 +296,14 @@ def check_sharding(
         )
 
 
+def _last_of(output_dir: Path) -> Path:
+    return output_dir / "checkpoints" / "last.ckpt"
+
+
 def last_written(output_dir: Path) -> LastWritten:
     """Return what tells one last checkpoint of a run's folder from the next; None without one."""
     try:
-        status = (output_dir / "checkpoints" / "last.ckpt").stat()
+        status = _last_of(output_dir).stat()
     except OSError:  # the one who writes there tells what is wrong
         return None
     return status.st_ino, status.st_mtime_ns
@@ -318,7 +322,7 @@ def find_resume_checkpoint(ckpt_path: str | None, output_dir: Path) -> Path | No
     Raises:
         InputError: The path given does not exist, or a run would be overwritten.
     """
-    last = output_dir / "checkpoints" / "last.ckpt"
+    last = _last_of(output_dir)
     if ckpt_path is None:
         if last.is_file():
             raise InputError(
@@ -439,7 +443,7 @@ def _telling_how_to_go_on(trainer: L.Trainer, output_dir: Path) -> Iterator[None
         )
         if found is None:
             raise
-        last = output_dir / "checkpoints" / "last.ckpt"
+        last = _last_of(output_dir)
         kept = f"go on from {_shown(last)} with {again}" if last.is_file() else "nothing is saved"
         raise InputError(
             f"a process that reads training images was {found.group(1)}, as the system does where "
